@@ -27,6 +27,7 @@ def _schema(*fields: tuple) -> pa.Schema:
     return pa.schema([pa.field(name, kind, nullable=bool(rest)) for name, kind, *rest in fields])
 
 
+REGION = pa.struct([pa.field("concept", pa.string()), pa.field("box", BOX)])
 _SAMPLE = (("source", pa.string()), ("index", pa.int64()))
 _CASE = (("case_id", pa.string()),)  # model/mode/source/index
 
@@ -44,8 +45,8 @@ SAMPLES = _schema(
     ("regions", BOXES),  # expert boxes, native pixels
     ("licence", pa.string()),
     ("marker", BOX, None),  # where a burned-in letter stands (phantom)
+    ("anatomy", pa.list_(REGION), None),  # true concept boxes, where they are known (phantom)
 )
-ANATOMY = _schema(*_SAMPLE, ("concept", pa.string()), ("box", BOX))  # true concept boxes, where they are known
 REFERENCES = _schema(("reference", pa.string()), ("film", pa.string()), ("masks", pa.string()))  # film PNG, masks npz
 EDITS = _schema(
     *_SAMPLE,
