@@ -174,7 +174,7 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
-        raise MedgroundError(f"{path} is not a readable Parquet file ({error}); delete it and run `dvc repro`") from None
+        raise MedgroundError(f"{path} is not a readable Parquet file ({error}); delete it, run `dvc repro`") from None
     missing = [name for name in schema.names if name not in table.schema.names]
     unknown = [name for name in table.schema.names if name not in schema.names]
     if missing or unknown:

@@ -1,1 +1,1 @@
-"""The pipeline's stages, one script each: read params and tables, call the library, write a table, say what was done."""
+"""The pipeline's stages, one script each: read params and tables, call the library, write a table, print a summary."""

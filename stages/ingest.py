@@ -1,14 +1,14 @@
-"""Films and questions of one source: data/samples/<source>/ and, for the phantom, its normal references."""
+"""Films and questions of one source: data/samples/<source>/."""
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
+from collections import Counter
 from pathlib import Path
 
-from medground import engine, params, records
+from medground import params, records, sources
 from medground.cli import friendly
-from medground.sources import ingest
 
 
 @friendly
@@ -17,3 +17,20 @@ def main() -> None:
     parser.add_argument("--source", required=True)
     source = parser.parse_args().source
     p = params.load()
+    out = Path("data/samples") / source
+    dropped = sources.ingest(p, source, Path("data/raw"), out)
+    samples = records.read_rows(out / "samples.parquet", records.SAMPLES)
+    summary = {
+        "samples": len(samples),
+        "films": len({s["film"] for s in samples}),
+        "patients": len({s["patient_id"] for s in samples}),
+        "by_split": dict(sorted(Counter(s["split"] for s in samples).items())),
+        "by_finding": dict(sorted(Counter(s["finding"] for s in samples).items())),
+        "dropped": dropped,
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    print(source, json.dumps(summary, indent=1))
+
+
+if __name__ == "__main__":
+    main()

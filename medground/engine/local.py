@@ -22,19 +22,19 @@ def run(
 
     Raises MedgroundError when a worker dies; what was yielded before is the caller's.
     """
-    gpus = gpus()
-    workers = min(workers or len(gpus) or len(os.sched_getaffinity(0)), max(1, len(batches)))
+    devices = gpus()
+    workers = min(workers or len(devices) or len(os.sched_getaffinity(0)), max(1, len(batches)))
     if workers == 1:
         for number, batch in batches:
             yield (number, batch), fn(batch)
         return
     spawn = multiprocessing.get_context("spawn")  # CUDA and threaded libraries do not survive a fork
-    devices = spawn.Queue()
+    free = spawn.Queue()
     for worker in range(workers):
-        devices.put(gpus[worker % len(gpus)] if gpus else "")
+        free.put(devices[worker % len(devices)] if devices else "")
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
     waiting = list(reversed(batches))
-    with ProcessPoolExecutor(workers, spawn, _start, (devices, threads)) as pool:
+    with ProcessPoolExecutor(workers, spawn, _start, (free, threads)) as pool:
         running = {}
         try:
             while waiting or running:
@@ -52,9 +52,9 @@ def run(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start(devices: multiprocessing.Queue, threads: int) -> None:
+def _start(free: multiprocessing.Queue, threads: int) -> None:
     """In a new worker, before it imports torch: its GPU, and its share of the cores."""
-    if device := devices.get():
+    if device := free.get():
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)

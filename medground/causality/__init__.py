@@ -1,0 +1,1 @@
+"""What causes an answer: edits judged by the three-step filter, and masks that take part of the film away."""

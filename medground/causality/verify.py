@@ -1,0 +1,146 @@
+"""The three-step filter: is the expert's region what made the model answer as it did?
+
+Xiong et al., 2026: the answer is right; it flips when the finding is edited out of the region; it stays when everything
+outside the region is edited, once with the finding's own prompt and once towards a normal film. With ``n`` edits of
+each kind a case is kept when at least ``agreement`` of them pass every gate; the counts are kept too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+
+from ..errors import MedgroundError
+from ..lvlm.prompts import prompt
+from ..records import case_id
+
+_OPPOSITE = {"yes": "no", "no": "yes"}
+
+
+def is_right(verdict: str, answer: str) -> bool:
+    """Does the model's verdict (yes | no | unparsable) say the right answer ("Yes" or "No")?"""
+    return verdict == answer.lower()
+
+
+def verify(
+    samples: Iterable[Mapping],
+    answers: Iterable[Mapping],
+    shortcuts: Mapping[str, set[str]],
+    *,
+    seeds: int,
+    agreement: int,
+) -> list[dict]:
+    """One row of ``records.CASES`` for every (model, mode, sample) that was asked, kept or not.
+
+    ``shortcuts`` gives, for a model, the findings that it reads off the marker. Raises MedgroundError when an edit of a
+    right answer was not asked about, or ``agreement`` is not within 1..``seeds``.
+    """
+    if not 1 <= agreement <= seeds:
+        raise MedgroundError(f"verify.agreement is {agreement}; it must be within 1 and verify.seeds ({seeds})")
+    told: dict[tuple, dict[tuple, Mapping]] = defaultdict(dict)
+    for a in answers:
+        told[a["model"], a["mode"], a["source"], a["index"]][a["edit"], a["seed"]] = a
+    by_key = {(s["source"], s["index"]): s for s in samples}
+    cases = []
+    for (model, mode, source, index), said in told.items():
+        sample = by_key[source, index]
+        original = said["original", -1]
+        right = is_right(original["verdict"], sample["answer"])
+        gates = _gates(said, sample["answer"], seeds, f"{model}/{mode}/{source}/{index}") if right else []
+        passed = sum(all(gate) for gate in gates)
+        flipped, removed, normal = (sum(gate[k] for gate in gates) for k in range(3))
+        kept = right and passed >= agreement
+        cases.append(
+            {
+                "case_id": case_id(model, mode, source, index),
+                "model": model,
+                "mode": mode,
+                "source": source,
+                "index": index,
+                "patient_id": sample["patient_id"],
+                "split": sample["split"],
+                "finding": sample["finding"],
+                "control": "shortcut" if sample["finding"] in shortcuts.get(model, ()) else "honest",
+                "question": prompt(sample["question"], mode),
+                "answer": original["text"],
+                "right": right,
+                "seeds": seeds if right else 0,
+                "flipped": flipped,
+                "stayed_removed": removed,
+                "stayed_normal": normal,
+                "passed": passed,
+                "kept": kept,
+                "reason": _reason(original["verdict"], right, kept, flipped, agreement),
+            }
+        )
+    return cases
+
+
+def retention(cases: Iterable[Mapping]) -> list[dict]:
+    """What the filter did, per model, mode, source and finding.
+
+    ``right``, ``flipped`` (of the right), ``stayed`` (of the flipped) and ``kept`` are counts of cases; flipped and
+    stayed ask for at least one seed, so that with one seed ``stayed`` equals ``kept``.
+    """
+    counts: dict[tuple, Counter] = defaultdict(Counter)
+    for case in cases:
+        count = counts[case["model"], case["mode"], case["source"], case["finding"], case["control"]]
+        flipped = case["flipped"] > 0
+        count.update(
+            asked=1,
+            right=case["right"],
+            flipped=flipped,
+            stayed=flipped and case["stayed_removed"] > 0 and case["stayed_normal"] > 0,
+            kept=case["kept"],
+        )
+    names = ("model", "mode", "source", "finding", "control")
+    fields = ("asked", "right", "flipped", "stayed", "kept")
+    return [dict(zip(names, key, strict=True)) | {f: count[f] for f in fields} for key, count in sorted(counts.items())]
+
+
+def released_records(cases: Iterable[Mapping], answers: Iterable[Mapping], mode: str) -> list[dict]:
+    """The kept cases of a mode in the form of the paper's released JSON files, so that its readers load them."""
+    said = {(a["model"], a["mode"], a["source"], a["index"], a["edit"], a["seed"]): a["text"] for a in answers}
+    rows = []
+    for case in cases:
+        if case["mode"] != mode or not case["kept"]:
+            continue
+        key = case["model"], mode, case["source"], case["index"]
+        rows.append(
+            {
+                "model": case["model"],
+                "dataset": case["source"],
+                "index": case["index"],
+                "answer": "Yes",
+                f"prediction_{mode}": said[*key, "original", -1],
+                f"prediction_edited_{mode}": said[*key, "region_removed", 0],
+                f"prediction_edited_kept_{mode}": said[*key, "background_removed", 0],
+                f"prediction_edited_kept_normal_{mode}": said[*key, "background_normal", 0],
+            }
+        )
+    return rows
+
+
+def _gates(said: Mapping, answer: str, seeds: int, name: str) -> list[tuple[bool, bool, bool]]:
+    gates = []
+    for seed in range(seeds):
+        try:
+            removed, background, normal = (
+                said[edit, seed]["verdict"] for edit in ("region_removed", "background_removed", "background_normal")
+            )
+        except KeyError as missing:
+            raise MedgroundError(
+                f"case {name}: no answer for the edit {missing.args[0][0]}, seed {seed}; "
+                "verify.seeds changed since the answers were made: run `dvc repro`"
+            ) from None
+        right = answer.lower()
+        gates.append((removed == _OPPOSITE[right], background == right, normal == right))
+    return gates
+
+
+def _reason(verdict: str, right: bool, kept: bool, flipped: int, agreement: int) -> str:
+    if not right:
+        return "unparsable" if verdict == "unparsable" else "wrong"
+    if kept:
+        return "kept"
+    return "not flipped" if flipped < agreement else "not stayed"

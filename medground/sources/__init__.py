@@ -1,0 +1,93 @@
+"""Where films, questions and expert regions come from: the phantom, or a provider's files on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+
+from .. import engine, records
+from ..errors import MedgroundError
+
+PHANTOM = ("phantom_region", "phantom_lesion")
+# Each provider's module has ingest(data_root) -> (rows of records.SAMPLES, what was dropped and why),
+# ANNOTATIONS (paths below the data root of what the samples are made from) and FOLDER (how the provider ships it).
+PROVIDERS = {
+    "imagenome": "medground.sources.imagenome",
+    "vindr_cxr": "medground.sources.vindr_cxr",
+    "padchest_gr": "medground.sources.padchest_gr",
+    "nih_cxr": "medground.sources.nih_cxr",
+}
+
+
+def fetch(params: SimpleNamespace, raw: Path) -> str:
+    """Bring under ``raw`` what the profile's sources are made of, and say what that is.
+
+    The phantom's CT is downloaded; a provider's files stay where they are (``MEDGROUND_DATA_ROOT``), and
+    ``inventory.json`` takes the hashes of their annotation files, so that the pipeline notices when they change.
+    """
+    raw.mkdir(parents=True, exist_ok=True)
+    inventory = {}
+    for source in params.sources:
+        if source in PHANTOM:
+            from .phantom import fetch_ct
+
+            fetch_ct(raw / "ct")
+            files = sorted(path for path in (raw / "ct").iterdir() if path.is_file())
+        else:
+            files = [data_root() / path for path in _provider(source).ANNOTATIONS]
+        inventory[source] = {path.name: hashlib.sha256(_bytes(path, source)).hexdigest() for path in files}
+    (raw / "inventory.json").write_text(json.dumps(inventory, indent=1, sort_keys=True) + "\n")
+    return f"{raw}: {', '.join(inventory)}"
+
+
+def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[str, int]:
+    """Write ``out/samples.parquet`` for one source; return what was dropped, by reason."""
+    if source in PHANTOM:
+        from .phantom import ingest as phantom
+
+        return phantom.ingest(params, source, raw, out)
+    samples, dropped = _provider(source).ingest(data_root())
+    records.write_table(samples, records.SAMPLES, out / "samples.parquet", **engine.provenance(params, source=source))
+    return dropped
+
+
+def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
+    """Write ``out/references.parquet``: normal films with a mask of each concept."""
+    if set(params.sources) & set(PHANTOM):
+        from .phantom import ingest as phantom
+
+        phantom.references(params, raw, out)
+    else:
+        from .imagenome import references as imagenome_references  # the one provider with anatomical regions
+
+        imagenome_references(params, data_root(), out)
+
+
+def data_root() -> Path:
+    """The folder that holds the providers' files, from the environment variable ``MEDGROUND_DATA_ROOT``."""
+    root = os.environ.get("MEDGROUND_DATA_ROOT")
+    if not root or not Path(root).is_dir():
+        raise MedgroundError(
+            f"MEDGROUND_DATA_ROOT is {root!r}; set it to the folder that holds the providers' files "
+            "(README, 'Reproduce the paper'), or use the offline default: `medground profile phantom`"
+        )
+    return Path(root)
+
+
+def _provider(source: str):
+    if source not in PROVIDERS:
+        raise MedgroundError(f"unknown source {source!r} in params.yaml; known: {', '.join((*PHANTOM, *PROVIDERS))}")
+    return import_module(PROVIDERS[source])
+
+
+def _bytes(path: Path, source: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MedgroundError(
+            f"{source}: {path} cannot be read ({error.strerror}); download it as the README says"
+        ) from None

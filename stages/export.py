@@ -1,0 +1,23 @@
+"""The folder for the Hugging Face Hub: data/hub/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from medground import params
+from medground.cli import friendly
+from medground.hub import folder
+
+
+@friendly
+def main() -> None:
+    out = Path("data/hub")
+    folder.build("data", out, hide_test_regions=params.load().publish.hide_test_regions)
+    for shard in sorted(out.rglob("*.parquet")):
+        print(f"{shard}: {pq.read_metadata(shard).num_rows} rows, {shard.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

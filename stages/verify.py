@@ -1,0 +1,43 @@
+"""The three-step filter over all answers: data/cases/ (cases, retention, and the paper's JSON files)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from rich import print
+
+from medground import engine, params, records
+from medground.causality.verify import released_records, retention, verify
+from medground.cli import friendly
+from medground.lvlm.registry import shortcut_findings
+
+
+@friendly
+def main() -> None:
+    p = params.load()
+    out = Path("data/cases")
+    samples = [s for source in p.sources
+               for s in records.read_rows(f"data/samples/{source}/samples.parquet", records.SAMPLES)]  # fmt: skip
+    answers = [a for model in p.models for a in records.read_rows(f"data/answers/{model}.parquet", records.ANSWERS)]
+    shortcuts = {model: shortcut_findings(model) for model in p.models}
+    cases = verify(samples, answers, shortcuts, seeds=p.verify.seeds, agreement=p.verify.agreement)
+    records.write_table(cases, records.CASES, out / "cases.parquet", **engine.provenance(p, verify=vars(p.verify)))
+    rows = retention(cases)
+    (out / "retention.json").write_text(json.dumps(rows, indent=1) + "\n")
+    for mode in p.modes:
+        (out / f"{mode}.json").write_text(json.dumps(released_records(cases, answers, mode), indent=1) + "\n")
+    counts = pd.DataFrame(rows)
+    summary = counts.groupby(["control", "model", "mode"])[["asked", "right", "flipped", "stayed", "kept"]].sum()
+    summary["kept_of_right"] = (summary["kept"] / summary["right"].clip(lower=1)).round(3)
+    summary.reset_index().to_csv(out / "retention.csv", index=False)
+    share = counts.groupby("control")[["right", "kept"]].sum()
+    shares = {control: round(row["kept"] / max(row["right"], 1), 4) for control, row in share.iterrows()}
+    by_row = {"/".join(key): row.to_dict() for key, row in summary.iterrows()}
+    (out / "filter.json").write_text(json.dumps({"kept_of_right": shares, **by_row}, indent=1) + "\n")
+    print(summary.to_string(), f"\nkept of the right answers: {shares}")
+
+
+if __name__ == "__main__":
+    main()
