@@ -1,0 +1,99 @@
+"""engine.map: order, resume, and what a crash can lose."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from medground import engine, records
+from medground.errors import MedgroundError
+
+SCHEMA = pa.schema([pa.field("item", pa.int64(), False), pa.field("square", pa.int64(), False)])
+
+
+@dataclass
+class Square:
+    """Squares; leaves a trace of every call, and dies once at an item if told to."""
+
+    trace: Path
+    dies_at: int = -1
+
+    def __call__(self, items):
+        if self.dies_at in items and not (self.trace / "died").exists():
+            (self.trace / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        for item in items:
+            with open(self.trace / str(item), "a") as file:
+                file.write("x")
+        return [{"item": item, "square": item**2} for item in items]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trace").mkdir()
+
+    def run(fn=None, items=range(10), **kwargs):
+        options = {"workers": 1, "batch_size": 3, "fingerprint": "a"} | kwargs
+        fn = fn or Square(tmp_path / "trace")
+        engine.map(fn, items, key=str, out="out.parquet", schema=SCHEMA, **options)
+        return records.read_rows("out.parquet", SCHEMA)
+
+    return run
+
+
+def calls(tmp_path):
+    return {int(p.name): len(p.read_text()) for p in (tmp_path / "trace").iterdir() if p.name.isdigit()}
+
+
+def test_rows_come_in_the_order_of_the_items(run):
+    assert run() == run(workers=2) == [{"item": i, "square": i * i} for i in range(10)]
+    assert not list(Path(".progress").iterdir())
+
+
+def test_no_items_make_an_empty_table(run):
+    assert run(items=[]) == []
+
+
+def test_a_failure_loses_one_batch_at_most(run, tmp_path):
+    class Fails(Square):
+        def __call__(self, items):
+            if 7 in items:
+                raise KeyboardInterrupt
+            return super().__call__(items)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Fails(tmp_path / "trace"))
+    assert not Path("out.parquet").exists()
+    assert calls(tmp_path) == dict.fromkeys(range(6), 1)
+    assert len(run()) == 10
+    assert calls(tmp_path) == dict.fromkeys(range(10), 1)
+
+
+def test_another_fingerprint_starts_anew(run, tmp_path):
+    with pytest.raises(MedgroundError):
+        run(Square(tmp_path / "trace", dies_at=9), workers=2)
+    done = len(calls(tmp_path))
+    run(fingerprint="b")
+    assert sum(calls(tmp_path).values()) == 10 + done
+
+
+def test_a_killed_worker_is_reported_and_the_next_run_goes_on(run, tmp_path):
+    with pytest.raises(MedgroundError, match="a worker process died"):
+        run(Square(tmp_path / "trace", dies_at=8), workers=2)
+    kept = len(list(Path(".progress").rglob("*.parquet")))
+    assert run() == [{"item": i, "square": i * i} for i in range(10)]
+    assert sum(calls(tmp_path).values()) <= 10 + 3 * (4 - kept)
+
+
+def test_the_same_item_twice_is_refused(run):
+    with pytest.raises(MedgroundError, match="item 1 is there twice"):
+        run(items=[1, 1])
+
+
+def test_a_row_that_does_not_fit_is_named(run):
+    with pytest.raises(MedgroundError, match="column square does not fit"):
+        run(lambda items: [{"item": i, "square": "four"} for i in items])
