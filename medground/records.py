@@ -149,8 +149,8 @@ def write_table(rows: Iterable[Mapping] | pa.Table, schema: pa.Schema, path: Pat
     path = Path(path)
     if not isinstance(rows, pa.Table):
         rows = _checked(list(rows), schema, path)
+    _no_nulls(rows, schema, path)
     table = rows.cast(schema).replace_schema_metadata({"medground": json.dumps(made_by, sort_keys=True)})
-    _no_nulls(table, schema, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
