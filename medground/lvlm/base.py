@@ -1,0 +1,297 @@
+"""The interface that every method sees: canvases in, log-probabilities, attentions and answers out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from ..geometry import Letterbox
+from .verdict import find_verdict
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt, and possibly an answer, as tokens; independent of pixels."""
+
+    input_ids: Tensor  # [1, L]
+    image: Tensor  # positions of the image tokens [N], row-major over the grid
+    answer: Tensor  # positions of the answer tokens [T]; empty without an answer
+    tokens: list[str]  # the answer tokens, decoded one by one
+    inputs: dict[str, Tensor] = field(default_factory=dict)  # what else the family's text side needs, for one film
+
+    @property
+    def rows(self) -> Tensor:
+        """Positions whose logits predict the answer tokens [T]; without an answer the last one, [1]."""
+        return self.answer - 1 if len(self.answer) else torch.tensor([self.input_ids.shape[1] - 1]).to(self.answer)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A teacher-forced pass."""
+
+    logits: Tensor  # [B, T, V], row t predicts answer token t
+    attentions: tuple[Tensor, ...] | None  # per decoder layer [B, H, L, L] over query heads, rows sum to 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model wrote about a film."""
+
+    text: str
+    verdict: str  # yes | no | unparsable
+    margin: float  # log p(Yes) - log p(No), nats, where the verdict is written; at the first token if unparsable
+
+
+class LVLM(ABC):
+    """A vision-language checkpoint; weights are frozen, and only canvases carry gradients.
+
+    A canvas is the film as the model sees it: gray in [0, 1] before normalisation, black = 0. Subclasses know how a
+    family turns it into pixel values and where its image tokens stand.
+    """
+
+    family: str
+
+    def __init__(
+        self, key: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, image_processor, revision: str
+    ):
+        self.key, self.revision = key, revision
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.batch_size = 64 if self.device.type == "cuda" else 16  # halved for good when memory runs out
+        self._mean = torch.tensor(image_processor.image_mean, device=self.device).view(3, 1, 1)
+        self._std = torch.tensor(image_processor.image_std, device=self.device).view(3, 1, 1)
+
+    # What a family decides
+
+    @abstractmethod
+    def letterbox(self, width: int, height: int) -> Letterbox:
+        """The map between a native film of this size and the model's canvas."""
+
+    @abstractmethod
+    def grid(self, width: int, height: int) -> tuple[int, int]:
+        """Image tokens of a film of this size: (rows, columns). The grid covers ``letterbox(...).extent``."""
+
+    @abstractmethod
+    def pixel_inputs(self, canvas: Tensor) -> dict[str, Tensor]:
+        """Canvases ``[B, h, w]`` as the model's pixel arguments, differentiably; dim 0 concatenates over films."""
+
+    @abstractmethod
+    def _chat(self, prompt: str, image_tokens: int) -> str:
+        """The chat-formatted prompt with the image placeholder written out."""
+
+    @abstractmethod
+    def _text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
+        """Further arguments of a forward pass over one text ``[1, L]``."""
+
+    @abstractmethod
+    def _expand(self, inputs: dict[str, Tensor], films: int) -> dict[str, Tensor]:
+        """`Text.inputs` repeated for a batch of films."""
+
+    @abstractmethod
+    def _generation_inputs(self, is_image: Tensor) -> dict[str, Tensor]:
+        """Further arguments of ``generate``, given the mask ``[B, L]`` of image tokens."""
+
+    # What all share
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The decoder layers, first to last."""
+        return list(self.model.model.language_model.layers)
+
+    def canvas(self, films: Sequence[np.ndarray]) -> Tensor:
+        """Films uint8 ``[H, W]``, all of one size, as canvases float32 ``[B, h, w]`` in [0, 1] on the device."""
+        height, width = films[0].shape
+        letterbox = self.letterbox(width, height)
+        drawn = np.stack([letterbox.apply(film) for film in films])
+        return torch.from_numpy(drawn).to(self.device).float() / 255
+
+    def text(self, prompt: str, answer: str | None, width: int, height: int) -> Text:
+        """Tokenise a prompt about a film of this native size, and the answer that is to be attributed.
+
+        The answer is tokenised by itself, as a model writes it, and without the token that ends a turn.
+        """
+        prompt_ids = self._prompt_ids(prompt, self._image_tokens(width, height))
+        answer_ids = self.tokenizer(answer, add_special_tokens=False).input_ids if answer else []
+        input_ids = torch.tensor([[*prompt_ids, *answer_ids]], device=self.device)
+        return Text(
+            input_ids=input_ids,
+            image=(input_ids[0] == self.model.config.image_token_id).nonzero()[:, 0],
+            answer=torch.arange(len(prompt_ids), input_ids.shape[1], device=self.device),
+            tokens=[self.tokenizer.decode([token]) for token in answer_ids],
+            inputs=self._text_inputs(input_ids, width, height),
+        )
+
+    def forward(self, canvas: Tensor, text: Text, *, attentions: bool = False) -> Forward:
+        """Teacher-force ``text`` on canvases ``[B, h, w]``; differentiable with respect to the canvas.
+
+        ``attentions`` runs the decoder with eager attention and returns every layer's weights.
+        """
+        arguments = dict(
+            input_ids=text.input_ids.expand(len(canvas), -1),
+            logits_to_keep=text.rows,
+            use_cache=False,
+            **self.pixel_inputs(canvas),
+            **self._expand(text.inputs, len(canvas)),
+        )
+        if not attentions:
+            return Forward(self.model(**arguments).logits, None)
+        with self.eager():
+            output = self.model(**arguments, output_attentions=True)
+        return Forward(output.logits, output.attentions)
+
+    def log_probs(self, canvas: Tensor, text: Text) -> Tensor:
+        """Log-probability of each answer token on each canvas ``[B, h, w]``: float32 ``[B, T]``, nats, no gradient."""
+        targets = text.input_ids[0, text.answer]
+
+        def chunk(canvas: Tensor) -> Tensor:
+            logits = self.forward(canvas, text).logits.float()
+            return logits.log_softmax(-1).gather(-1, targets.expand(len(canvas), -1)[..., None])[..., 0]
+
+        with torch.inference_mode():
+            return torch.cat(list(self._chunked(chunk, canvas)))
+
+    def answer(
+        self,
+        films: Sequence[np.ndarray],
+        prompts: Sequence[str],
+        *,
+        max_new_tokens: int = 256,
+        batch_size: int | None = None,
+    ) -> list[Answer]:
+        """Greedy answers to one prompt per film (uint8 ``[H, W]``, of any sizes), in order."""
+        pairs = list(zip(films, prompts, strict=True))
+        if batch_size:
+            self.batch_size = min(self.batch_size, batch_size) if self.device.type == "cuda" else batch_size
+        with torch.inference_mode():
+            batches = self._chunked(lambda batch: self._answer_batch(batch, max_new_tokens), pairs)
+            return [answer for batch in batches for answer in batch]
+
+    @contextmanager
+    def eager(self) -> Iterator[None]:
+        """Run the decoder with attention that returns its weights, masks included; undone on leaving, whatever
+        happens. The vision tower keeps its own."""
+        config = self.model.config.get_text_config()
+        before = config._attn_implementation
+        config._attn_implementation = "eager"
+        try:
+            yield
+        finally:
+            config._attn_implementation = before
+
+    def _chunked(self, work, items) -> Iterator:
+        """``work`` over slices of ``items`` that fit the accelerator's memory."""
+        start = 0
+        while start < len(items):
+            try:
+                done = work(items[start : start + self.batch_size])
+            except torch.cuda.OutOfMemoryError:
+                if self.batch_size == 1:
+                    raise
+                torch.cuda.empty_cache()
+                self.batch_size //= 2
+                continue
+            start += len(done)
+            yield done
+
+    def _answer_batch(self, batch: list[tuple[np.ndarray, str]], max_new_tokens: int) -> list[Answer]:
+        ids = [self._prompt_ids(prompt, self._image_tokens(*film.shape[::-1])) for film, prompt in batch]
+        length = max(map(len, ids))
+        pad = self.tokenizer.pad_token_id
+        input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in ids], device=self.device)
+        mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in ids], device=self.device)
+        recorder = _Margins(self._yes_no)
+        written = self.model.generate(
+            input_ids=input_ids,
+            attention_mask=mask,
+            generation_config=GenerationConfig(
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                pad_token_id=pad,
+                eos_token_id=self.model.generation_config.eos_token_id,
+            ),
+            logits_processor=[recorder],
+            **self._batched_pixels([film for film, _ in batch]),
+            **self._generation_inputs(input_ids == self.model.config.image_token_id),
+        )[:, length:]
+        margins = torch.stack(recorder.margins, 1).tolist()
+        return [self._read(tokens, row) for tokens, row in zip(written.tolist(), margins, strict=True)]
+
+    def _read(self, tokens: list[int], margins: list[float]) -> Answer:
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        verdict, start = find_verdict(text)
+        position = 0
+        if verdict != "unparsable":  # the first token with which the decoded text reaches into the verdict's word
+            position = next(
+                k for k in range(len(tokens)) if len(self._decoded(tokens[: k + 1])) > start or k + 1 == len(tokens)
+            )
+        return Answer(text, verdict, margins[position])
+
+    def _decoded(self, tokens: list[int]) -> str:
+        return self.tokenizer.decode(tokens, skip_special_tokens=True)
+
+    def _batched_pixels(self, films: list[np.ndarray]) -> dict[str, Tensor]:
+        parts = [self.pixel_inputs(self.canvas([film])) for film in films]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _image_tokens(self, width: int, height: int) -> int:
+        rows, columns = self.grid(width, height)
+        return rows * columns
+
+    def _prompt_ids(self, prompt: str, image_tokens: int) -> list[int]:
+        return self._cached_prompt_ids(prompt, image_tokens)
+
+    @cached_property
+    def _cached_prompt_ids(self):
+        def ids(prompt: str, image_tokens: int) -> list[int]:
+            return self.tokenizer(self._chat(prompt, image_tokens), add_special_tokens=False).input_ids
+
+        return lru_cache(maxsize=1024)(ids)
+
+    def _formatted(self, prompt: str) -> str:
+        content = [{"type": "image"}, {"type": "text", "text": prompt}]
+        return self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+
+    @cached_property
+    def _yes_no(self) -> tuple[Tensor, Tensor]:
+        """Ids of the first tokens of "yes" and of "no", in any case, with and without a space before."""
+
+        def first_tokens(word: str) -> set[int]:
+            variants = [space + form for space in ("", " ") for form in (word, word.capitalize(), word.upper())]
+            return {self.tokenizer(variant, add_special_tokens=False).input_ids[0] for variant in variants}
+
+        yes, no = first_tokens("yes"), first_tokens("no")
+        return tuple(torch.tensor(sorted(ids), device=self.device) for ids in (yes - no, no - yes))
+
+    def _normalised(self, canvas: Tensor) -> Tensor:
+        return (canvas[:, None] - self._mean) / self._std
+
+
+class _Margins(LogitsProcessor):
+    """Keeps log p(Yes) - log p(No) of every written token; changes nothing."""
+
+    def __init__(self, yes_no: tuple[Tensor, Tensor]):
+        self.yes, self.no = yes_no
+        self.margins: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores = scores.float()
+        self.margins.append(scores[:, self.yes].logsumexp(-1) - scores[:, self.no].logsumexp(-1))
+        return scores
