@@ -164,7 +164,7 @@ class LVLM(ABC):
             return logits.log_softmax(-1).gather(-1, targets.expand(len(canvas), -1)[..., None])[..., 0]
 
         with torch.inference_mode():
-            return torch.cat(list(self._chunked(chunk, canvas)))
+            return torch.cat(list(self.chunked(chunk, canvas)))
 
     def answer(
         self,
@@ -179,7 +179,7 @@ class LVLM(ABC):
         if batch_size:
             self.batch_size = min(self.batch_size, batch_size) if self.device.type == "cuda" else batch_size
         with torch.inference_mode():
-            batches = self._chunked(lambda batch: self._answer_batch(batch, max_new_tokens), pairs)
+            batches = self.chunked(lambda batch: self._answer_batch(batch, max_new_tokens), pairs)
             return [answer for batch in batches for answer in batch]
 
     @contextmanager
@@ -194,8 +194,8 @@ class LVLM(ABC):
         finally:
             config._attn_implementation = before
 
-    def _chunked(self, work, items) -> Iterator:
-        """``work`` over slices of ``items`` that fit the accelerator's memory."""
+    def chunked(self, work, items) -> Iterator:
+        """``work(slice)``, one result per item, over slices of ``items`` that fit the accelerator's memory."""
         start = 0
         while start < len(items):
             try:

@@ -1,0 +1,103 @@
+"""Methods that read the attention of the decoder, as the model computed it: its own masks, every query head.
+
+The rows that predict the answer's tokens are read, each one before the token itself; ``rows="answer"`` reads the
+tokens' own rows, as the paper does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import MedgroundError
+from .batches import map_cases, on_grid
+from .method import Attribution, Item
+
+
+def attention_head(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
+    """How much the answer looks at each image token in the last layer: mean over heads and answer rows.
+
+    Jain and Wallace, "Attention is not explanation", NAACL 2019, discuss what such a map can and cannot show.
+    """
+    return _from_weights(lvlm, items, lambda weights, text: last_layer(weights, answer_rows(text, rows)))
+
+
+def rollout(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
+    """Attention followed through all layers, residual connections included.
+
+    Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020.
+    """
+    return _from_weights(lvlm, items, lambda weights, text: roll_out(weights, answer_rows(text, rows)))
+
+
+def relevance_walk(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
+    """What the paper calls LRP: relevance walked back through (attention + identity), without normalisation.
+
+    Every row of attention sums to one, so this is rollout times 2 to the power of the number of layers.
+    """
+    return _from_weights(lvlm, items, lambda weights, text: roll_out(weights, answer_rows(text, rows), normalise=False))
+
+
+def gradient_attention(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
+    """The last layer's attention times its positive gradient of the answer's log-likelihood, mean over heads and rows.
+
+    After Chefer, Gur and Wolf, "Generic attention-model explainability", ICCV 2021 (Eq. 5).
+    """
+
+    def work(canvas: Tensor, text) -> Tensor:
+        with torch.enable_grad():
+            canvas = canvas.clone().requires_grad_()  # without a leaf there is no graph
+            forward = lvlm.forward(canvas, text, attentions=True)
+            (slope,) = torch.autograd.grad(log_likelihood(forward.logits, text).sum(), forward.attentions[-1])
+        evidence = forward.attentions[-1].detach() * slope.clamp(min=0)
+        return last_layer([evidence], answer_rows(text, rows))[:, text.image].cpu()
+
+    values = map_cases(lvlm, items, work)
+    return [on_grid(lvlm, item, row, forwards=1) for item, row in zip(items, values, strict=True)]
+
+
+def answer_rows(text, rows: str) -> Tensor:
+    """Which rows of attention to read: those that predict the answer's tokens, or those of the tokens themselves."""
+    if rows not in ("predicting", "answer"):
+        raise MedgroundError(f"unknown rows {rows!r}; known: predicting, answer")
+    return text.rows if rows == "predicting" else text.answer
+
+
+def last_layer(weights: Sequence[Tensor], rows: Tensor) -> Tensor:
+    """Mean over heads and rows of the last layer ``[B, H, L, L]``: ``[B, L]``."""
+    return weights[-1][:, :, rows].float().mean((1, 2))
+
+
+def roll_out(weights: Sequence[Tensor], rows: Tensor, normalise: bool = True) -> Tensor:
+    """Rows of the product over layers of (head mean + identity), rows normalised to one; mean over rows: ``[B, L]``.
+
+    The product is taken from the last layer down on the chosen rows alone, T x L instead of L x L.
+    """
+    batch, _, length, _ = weights[0].shape
+    identity = torch.eye(length, device=weights[0].device)
+    flow = identity[rows].expand(batch, -1, -1)
+    for layer in reversed(weights):
+        mixed = layer.float().mean(1) + identity
+        flow = flow @ (mixed / mixed.sum(-1, keepdim=True) if normalise else mixed)
+    return flow.mean(1)
+
+
+def log_likelihood(logits: Tensor, text) -> Tensor:
+    """Log-probability of the whole answer, ``[B]``, from logits ``[B, T, V]`` of the rows that predict it."""
+    tokens = text.input_ids[0, text.answer]
+    picked = logits.float().log_softmax(-1).gather(-1, tokens.expand(len(logits), -1)[..., None])
+    return picked.sum((1, 2))
+
+
+def _from_weights(lvlm, items: Sequence[Item], read: Callable[..., Tensor]) -> list[Attribution]:
+    """Grids of what ``read(weights, text)`` ``[B, L]`` says about the image tokens."""
+
+    def work(canvas: Tensor, text) -> Tensor:
+        with torch.inference_mode():
+            weights = lvlm.forward(canvas, text, attentions=True).attentions
+            return read(weights, text)[:, text.image].cpu()
+
+    values = map_cases(lvlm, items, work)
+    return [on_grid(lvlm, item, row, forwards=1) for item, row in zip(items, values, strict=True)]

@@ -1,0 +1,38 @@
+"""Answers that look at nothing: what every method has to beat."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from .method import Attribution, Item
+
+
+def random(_, items: Sequence[Item], seed: int) -> list[Attribution]:
+    """A box anywhere, each side a uniform share of 0.2 to 0.7 of the film's; seeded by the case's id."""
+    return [Attribution(item.case_id, boxes=[_random_box(item, seed)]) for item in items]
+
+
+def center_box(_, items: Sequence[Item], side: float) -> list[Attribution]:
+    """The middle of the film: a box with ``side`` of its width and height."""
+    low, high = (1 - side) / 2, (1 + side) / 2
+    return [Attribution(item.case_id, boxes=[_box(item, low, low, high, high)]) for item in items]
+
+
+def whole_film(_, items: Sequence[Item]) -> list[Attribution]:
+    """The whole film."""
+    return [Attribution(item.case_id, boxes=[_box(item, 0, 0, 1, 1)]) for item in items]
+
+
+def _random_box(item: Item, seed: int) -> tuple[float, float, float, float]:
+    rng = np.random.default_rng([seed, zlib.crc32(item.case_id.encode())])
+    size = rng.uniform(0.2, 0.7, 2)
+    left, top = rng.uniform(0, 1 - size)
+    return _box(item, left, top, left + size[0], top + size[1])
+
+
+def _box(item: Item, x1: float, y1: float, x2: float, y2: float) -> tuple[float, float, float, float]:
+    height, width = item.film.shape
+    return float(x1 * width), float(y1 * height), float(x2 * width), float(y2 * height)

@@ -1,0 +1,185 @@
+"""MedFocus: which anatomical region carries the answer, found by taking regions away.
+
+Every concept of the film (and every pair of left and right) is removed, and kept alone; the model's own answer is
+teacher-forced each time. `RULES` turn what the answer loses into a score. The winner is the spatial explanation, the
+scores of all concepts are the concept level, and what each token of the answer loses with the winner the token level.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..causality.intervene import Fill, Intervention, canvas_masks, intervene
+from ..errors import MedgroundError
+from ..geometry import Box, Letterbox, hull
+from ..geometry import fill as boxes_mask
+from .method import Attribution, Item
+
+PAIRS = {
+    "both lungs": ("left lung", "right lung"),
+    "both clavicles": ("left clavicle", "right clavicle"),
+    "both hila": ("left hilar structures", "right hilar structures"),
+    "both costophrenic angles": ("left costophrenic angle", "right costophrenic angle"),
+}
+WHOLE = "whole film"
+HALF = math.log(2)  # nats: the answer is half as likely
+
+
+@dataclass(frozen=True)
+class Region:
+    """A candidate explanation: a concept, a pair of them, or a part of one."""
+
+    name: str
+    boxes: tuple[Box, ...]  # native pixels
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What the answer loses for R candidates, in nats."""
+
+    removed: np.ndarray  # [R, T], log p - log p without the region
+    alone: np.ndarray | None  # [R, T], log p - log p with nothing but the region; None where not asked
+    share: np.ndarray  # [R], the region's part of the film's area
+
+
+@dataclass(frozen=True)
+class _Case:
+    """An item as the model sees it."""
+
+    item: Item
+    letterbox: Letterbox
+    canvas: Tensor  # [h, w]
+    text: Any  # medground.lvlm.Text
+
+    @classmethod
+    def of(cls, lvlm, item: Item) -> _Case:
+        height, width = item.film.shape
+        text = lvlm.text(item.prompt, item.answer, width, height)
+        return cls(item, lvlm.letterbox(width, height), lvlm.canvas([item.film])[0], text)
+
+
+def medfocus(lvlm, items: Sequence[Item], rule: str, fill: Fill, splits: int, tau: float | None) -> list[Attribution]:
+    """The region that `RULES[rule]` scores best; with ``splits``, then the best part of it.
+
+    ``fill`` replaces what is taken away. ``splits`` cuts every box of the winner into ``splits`` x ``splits`` cells and
+    tries all rectangles of them by the same rule. With ``tau``, the whole film is returned when the answer keeps at
+    least that share of its probability whatever is removed.
+    """
+    if rule not in RULES:
+        raise MedgroundError(f"unknown rule {rule!r} of MedFocus; known: {', '.join(RULES)}")
+    cases = [_Case.of(lvlm, item) for item in items]
+    regions = [candidates(item) for item in items]
+    effects = _effects(lvlm, cases, regions, rule, fill)
+    results = [_explain(*some, rule, tau) for some in zip(cases, regions, effects, strict=True)]
+    if splits < 2:
+        return results
+    finer = [_parts_of_winner(result, some, splits) for result, some in zip(results, regions, strict=True)]
+    found = _effects(lvlm, cases, finer, rule, fill)
+    return [_refined(*some, rule) for some in zip(results, finer, found, strict=True)]
+
+
+def candidates(item: Item) -> list[Region]:
+    """The film's concepts, then the pairs of which both sides were found; MedgroundError where there are none."""
+    if not item.concepts:
+        raise MedgroundError(f"case {item.case_id} has no concept boxes, which MedFocus needs; run the localize stage")
+    boxes = dict(item.concepts)
+    single = [Region(name, (box,)) for name, box in item.concepts]
+    pairs = [Region(n, (boxes[a], boxes[b])) for n, (a, b) in PAIRS.items() if a in boxes and b in boxes]
+    return single + pairs
+
+
+def parts(region: Region, splits: int) -> list[Region]:
+    """All rectangles of a ``splits`` x ``splits`` grid laid over each box of the region, the whole boxes left out."""
+    found = []
+    for x1, y1, x2, y2 in region.boxes:
+        xs, ys = np.linspace(x1, x2, splits + 1).tolist(), np.linspace(y1, y2, splits + 1).tolist()
+        spans = [(i, j) for i in range(splits) for j in range(i + 1, splits + 1)]
+        boxes = [(xs[a], ys[c], xs[b], ys[d]) for c, d in spans for a, b in spans if (a, b, c, d) != (0, splits) * 2]
+        found += [Region(region.name, (box,)) for box in boxes]
+    return found
+
+
+def drop(effects: Effects) -> np.ndarray:
+    """The paper's: what the answer loses without the region, token by token and never negative."""
+    return effects.removed.clip(min=0).sum(1)
+
+
+def drop_per_side(effects: Effects) -> np.ndarray:
+    """The paper's drop for every unit of the region's side, the root of its area."""
+    return drop(effects) / np.sqrt(effects.share)
+
+
+def contrast(effects: Effects) -> np.ndarray:
+    """How much likelier the answer is on the region alone than without it, for every unit of the region's side."""
+    return (effects.removed.sum(1) - effects.alone.sum(1)) / np.sqrt(effects.share)
+
+
+def smallest(effects: Effects) -> np.ndarray:
+    """The smallest region without which the answer is less than half as likely, and with which alone it is not.
+
+    Where no region is both necessary and sufficient, the one that comes nearest.
+    """
+    lost, left = effects.removed.sum(1), -effects.alone.sum(1)
+    near = np.minimum(lost - HALF, left + HALF)  # nats to spare for both; negative where one fails
+    return np.where(near > 0, 2 - effects.share, 1 / (1 - np.minimum(near, 0)))
+
+
+RULES = {"drop": drop, "drop_per_side": drop_per_side, "contrast": contrast, "smallest": smallest}
+_NEEDS_ALONE = (contrast, smallest)
+
+
+def _effects(lvlm, cases: Sequence[_Case], regions: Sequence[list[Region]], rule: str, fill: Fill) -> list[Effects]:
+    """Every case's candidates; all cases go through the model together."""
+    alone, asked = RULES[rule] in _NEEDS_ALONE, []
+    for case, some in zip(cases, regions, strict=True):
+        masks = canvas_masks(case.letterbox, [region.boxes for region in some])
+        asked.append(Intervention(case.canvas, case.text, np.concatenate([masks, ~masks]) if alone else masks, fill))
+    effects = []
+    for case, some, (original, masked) in zip(cases, regions, intervene(lvlm, asked), strict=True):
+        lost = original - masked
+        share = np.array([_share(region, case.item) for region in some])
+        effects.append(Effects(lost[: len(some)], lost[len(some) :] if alone else None, share))
+    return effects
+
+
+def _share(region: Region, item: Item) -> float:
+    height, width = item.film.shape
+    return max(float(boxes_mask(region.boxes, height, width).mean()), 1 / (height * width))
+
+
+def _explain(case: _Case, regions: list[Region], effects: Effects, rule: str, tau: float | None) -> Attribution:
+    lost, best = drop(effects), int(RULES[rule](effects).argmax())
+    boxes, name = list(regions[best].boxes), regions[best].name
+    if tau is not None and math.exp(-lost.max()) >= tau:
+        height, width = case.item.film.shape
+        boxes, name = [(0.0, 0.0, float(width), float(height))], WHOLE
+    ranked = np.argsort(-lost, kind="stable")
+    return Attribution(
+        case.item.case_id,
+        boxes=boxes,
+        concepts=[(regions[n].name, hull(regions[n].boxes), float(lost[n])) for n in ranked],
+        tokens=list(zip(case.text.tokens, effects.removed[best].clip(min=0).tolist(), strict=True)),
+        note={"region": name},
+        forwards=_cost(effects),
+    )
+
+
+def _parts_of_winner(result: Attribution, regions: list[Region], splits: int) -> list[Region]:
+    name = result.note["region"]
+    winner = next((region for region in regions if region.name == name), Region(name, tuple(result.boxes)))
+    return [winner, *parts(winner, splits)]
+
+
+def _refined(result: Attribution, finer: list[Region], effects: Effects, rule: str) -> Attribution:
+    best = finer[int(RULES[rule](effects).argmax())]
+    return replace(result, boxes=list(best.boxes), forwards=result.forwards + _cost(effects))
+
+
+def _cost(effects: Effects) -> int:
+    return 1 + len(effects.removed) * (1 if effects.alone is None else 2)
