@@ -44,6 +44,28 @@ def profile(
     print(f"params.yaml is now the profile {name}")
 
 
+@app.command()
+def import_released(
+    file: Annotated[Path, typer.Argument(help="direct.json or reasoning.json of the paper's release")],
+    samples: Annotated[Path, typer.Option(help="Where `dvc repro ingest` put the samples")] = Path("data/samples"),
+    out: Annotated[Path, typer.Option(help="The table of cases to write")] = Path("data/cases/released.parquet"),
+) -> None:
+    """Check a file of the paper's released benchmark, and turn its records into cases on the ingested films."""
+    from . import records, released
+
+    mode, answers = released.read(file)
+    print(f"{file}: {len(answers) // 4} {mode} records, counts as released")
+    tables = sorted(samples.glob("*/samples.parquet"))
+    rows, lost = released.cases(answers, [row for t in tables for row in records.read_rows(t, records.SAMPLES)])
+    for source in sorted({source for source, _ in lost}):
+        indices = [index for other, index in lost if other == source]
+        print(f"{source}: {len(indices)} samples are not in {samples} (not ingested, or dropped there): {indices}")
+    if not rows:
+        raise MedgroundError(f"no released record has its sample in {samples}; ingest the paper's sources first")
+    records.write_table(rows, records.CASES, out, released=file.name)
+    print(f"{out}: {len(rows)} cases")
+
+
 @friendly
 def main() -> None:
     """The entry point ``medground``."""

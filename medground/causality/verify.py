@@ -15,6 +15,8 @@ from ..lvlm.prompts import prompt
 from ..records import case_id
 
 _OPPOSITE = {"yes": "no", "no": "yes"}
+#: What the paper's released files call a mode in the names of their prediction fields.
+RELEASED_NAMES = {"direct": "direct", "reasoning": "cot"}
 
 
 def is_right(verdict: str, answer: str) -> bool:
@@ -101,6 +103,7 @@ def retention(cases: Iterable[Mapping]) -> list[dict]:
 def released_records(cases: Iterable[Mapping], answers: Iterable[Mapping], mode: str) -> list[dict]:
     """The kept cases of a mode in the form of the paper's released JSON files, so that its readers load them."""
     said = {(a["model"], a["mode"], a["source"], a["index"], a["edit"], a["seed"]): a["text"] for a in answers}
+    name = RELEASED_NAMES[mode]
     rows = []
     for case in cases:
         if case["mode"] != mode or not case["kept"]:
@@ -112,10 +115,10 @@ def released_records(cases: Iterable[Mapping], answers: Iterable[Mapping], mode:
                 "dataset": case["source"],
                 "index": case["index"],
                 "answer": "Yes",
-                f"prediction_{mode}": said[*key, "original", -1],
-                f"prediction_edited_{mode}": said[*key, "region_removed", 0],
-                f"prediction_edited_kept_{mode}": said[*key, "background_removed", 0],
-                f"prediction_edited_kept_normal_{mode}": said[*key, "background_normal", 0],
+                f"prediction_{name}": said[*key, "original", -1],
+                f"prediction_edited_{name}": said[*key, "region_removed", 0],
+                f"prediction_edited_kept_{name}": said[*key, "background_removed", 0],
+                f"prediction_edited_kept_normal_{name}": said[*key, "background_normal", 0],
             }
         )
     return rows

@@ -30,16 +30,18 @@ def fetch(params: SimpleNamespace, raw: Path) -> str:
     ``inventory.json`` takes the hashes of their annotation files, so that the pipeline notices when they change.
     """
     raw.mkdir(parents=True, exist_ok=True)
-    inventory = {}
-    for source in params.sources:
-        if source in PHANTOM:
-            from .phantom import fetch_ct
+    files: dict[str, list[Path]] = {}
+    if _needs_ct(params):
+        from .phantom import fetch_ct
 
-            fetch_ct(raw / "ct")
-            files = sorted(path for path in (raw / "ct").iterdir() if path.is_file())
-        else:
-            files = [data_root() / path for path in _provider(source).ANNOTATIONS]
-        inventory[source] = {path.name: hashlib.sha256(_bytes(path, source)).hexdigest() for path in files}
+        fetch_ct(raw / "ct")
+        files["phantom"] = sorted(path for path in (raw / "ct").iterdir() if path.is_file())
+    for source in sorted(set(params.sources) - set(PHANTOM)):
+        files[source] = [data_root() / path for path in _provider(source).ANNOTATIONS]
+    inventory = {
+        source: {path.name: hashlib.sha256(_bytes(path, source)).hexdigest() for path in paths}
+        for source, paths in files.items()
+    }
     (raw / "inventory.json").write_text(json.dumps(inventory, indent=1, sort_keys=True) + "\n")
     return f"{raw}: {', '.join(inventory)}"
 
@@ -56,15 +58,19 @@ def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[s
 
 
 def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
-    """Write ``out/references.parquet``: normal films with a mask of each concept."""
-    if set(params.sources) & set(PHANTOM):
+    """Write ``out/references.parquet``: normal films with a mask of each concept.
+
+    They come from Chest ImaGenome, the one provider with anatomical regions, where the profile has it, otherwise from
+    the phantom.
+    """
+    if _needs_ct(params):
         from .phantom import ingest as phantom
 
         phantom.references(params, raw, out)
     else:
-        from .imagenome import references as imagenome_references  # the one provider with anatomical regions
+        from . import imagenome
 
-        imagenome_references(params, data_root(), out)
+        imagenome.references(params, data_root(), out)
 
 
 def data_root() -> Path:
@@ -76,6 +82,10 @@ def data_root() -> Path:
             "(README, 'Reproduce the paper'), or use the offline default: `medground profile phantom`"
         )
     return Path(root)
+
+
+def _needs_ct(params: SimpleNamespace) -> bool:
+    return bool(set(params.sources) & set(PHANTOM)) or "imagenome" not in params.sources
 
 
 def _provider(source: str):

@@ -1,0 +1,141 @@
+"""Chest ImaGenome (gold) on MIMIC-CXR-JPG: the regions that a report names for a finding.
+
+Wu et al., Chest ImaGenome Dataset for Clinical Reasoning, 2021. Boxes are anatomical regions, one for each place that a
+sentence mentions.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from .. import engine, records
+from ..errors import MedgroundError
+from ..geometry import Box, fill
+from ..images import read_film, write_film
+from .provider import Annotated, samples, table
+
+SOURCE = "imagenome"
+LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
+_GOLD = Path("chest-imagenome/1.0.0/gold_dataset")
+ATTRIBUTES = _GOLD / "gold_object_attribute_with_coordinates.txt"
+BOXES = _GOLD / "gold_bbox_coordinate_annotations_1000images.csv"
+ANNOTATIONS = (ATTRIBUTES, BOXES)
+FILMS = Path("mimic-cxr-jpg/2.1.0/files")
+_KEYS = ["patient_id", "study_id", "image_id", "label_name", "categoryID"]
+CONCEPTS = (
+    "cardiac silhouette", "right lung", "left lung", "mediastinum", "upper mediastinum", "right clavicle",
+    "left clavicle", "right hilar structures", "left hilar structures", "right costophrenic angle",
+    "left costophrenic angle",
+)  # fmt: skip
+
+
+def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
+    """Samples of the gold set, one for each (film, finding) that the report mentions.
+
+    As in the reference: rows with ``relation`` 1 of the categories anatomicalfinding and disease, in the order of
+    pandas' groupby. Unlike it, what the report negates (``context`` no) is not asked about.
+    """
+    sizes = _drawn_on(data_root)
+    found = _found(data_root)
+    annotated, lost = [], {"rows: no key": int(found[_KEYS].isna().any(axis=1).sum()), "boxes: negated": 0}
+    for (patient, study, image, label, _category), rows in found.groupby(_KEYS):
+        affirmed = rows[_affirmed(rows)]
+        lost["boxes: negated"] += len(rows) - len(affirmed)
+        annotated.append(
+            Annotated(
+                patient_id=str(patient),
+                film=film_path(data_root, patient, study, image),
+                finding=str(label),
+                boxes=[_box(text) for text in affirmed["coord_original"]],
+                frame=sizes.get(image),
+                problem=None if len(affirmed) else "the report negates the finding",
+            )
+        )
+    rows, dropped = samples(SOURCE, LICENCE, annotated)
+    return rows, dropped | {reason: count for reason, count in lost.items() if count}
+
+
+def references(params: SimpleNamespace, data_root: Path, out: Path, count: int = 16) -> None:
+    """Write ``out/references.parquet``: normal films of the gold set on which all 11 concepts are annotated.
+
+    Normal: the report affirms no finding or disease. The film is stored with one mask per concept, its annotated box;
+    films of patients who are in the benchmark are not taken. Raises MedgroundError when fewer than one is left.
+    """
+    found = _found(data_root)
+    ill = set(found.loc[_affirmed(found), "patient_id"].astype(str))
+    everyone = table(data_root / ATTRIBUTES, _KEYS, sep="\t")[_KEYS[:3]].drop_duplicates()
+    regions = dict(list(_regions(data_root).groupby("image_id")))
+    rows: list[dict] = []
+    for patient, study, image in everyone.sort_values(_KEYS[:3]).itertuples(index=False):
+        path = film_path(data_root, patient, study, image)
+        named = regions.get(image)
+        if str(patient) in ill or named is None or len(named) < len(CONCEPTS) or not path.is_file():
+            continue
+        film = read_film(path)
+        size = {"width": film.shape[1], "height": film.shape[0]}
+        masks = {region.bbox_name: fill([_scaled(region, size)], *film.shape) for region in named.itertuples()}
+        name = Path(image).stem
+        write_film(out / "films" / f"{name}.png", film)
+        (out / "masks").mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(out / "masks" / f"{name}.npz", **masks)
+        rows.append(
+            {"reference": name, "film": str(out / "films" / f"{name}.png"), "masks": str(out / "masks" / f"{name}.npz")}
+        )
+        if len(rows) == count:
+            break
+    if not rows:
+        raise MedgroundError(f"{data_root / BOXES} has no normal film with all concepts; are its films there?")
+    records.write_table(rows, records.REFERENCES, out / "references.parquet", **engine.provenance(params))
+
+
+def film_path(data_root: Path, patient, study, image: str) -> Path:
+    """Where MIMIC-CXR-JPG keeps a film; ``image`` ends in ``.dcm``, as Chest ImaGenome writes it."""
+    return data_root / FILMS / f"p{str(patient)[:2]}" / f"p{patient}" / f"s{study}" / f"{Path(image).stem}.jpg"
+
+
+def _found(data_root: Path) -> pd.DataFrame:
+    """The rows of the reference: an object has the attribute, and that is a finding or a disease."""
+    found = table(data_root / ATTRIBUTES, [*_KEYS, "relation", "context", "coord_original"], sep="\t")
+    return found[(found["relation"] == 1) & found["categoryID"].isin(["anatomicalfinding", "disease"])]
+
+
+def _affirmed(rows: pd.DataFrame) -> pd.Series:
+    return rows["context"].astype(str).str.strip().str.lower() != "no"
+
+
+def _regions(data_root: Path) -> pd.DataFrame:
+    """One row for each concept on each film of the gold set; where two were drawn, the first."""
+    columns = ["image_id", "bbox_name", *(f"original_{edge}" for edge in ("x1", "y1", "x2", "y2", "width", "height"))]
+    regions = table(data_root / BOXES, columns)
+    regions = regions[regions["bbox_name"].isin(CONCEPTS)].drop_duplicates(["image_id", "bbox_name"])
+    width, height = regions["original_x2"] - regions["original_x1"], regions["original_y2"] - regions["original_y1"]
+    return regions[(width > 0) & (height > 0)]
+
+
+def _drawn_on(data_root: Path) -> dict[str, tuple[float, float]]:
+    """Width and height of the film on which the boxes of an image were drawn: MIMIC-CXR is also shared downsized."""
+    sizes = table(data_root / BOXES, ["image_id", "original_width", "original_height"]).drop_duplicates("image_id")
+    return {i: (w, h) for i, w, h in sizes[["image_id", "original_width", "original_height"]].itertuples(index=False)}
+
+
+def _scaled(region, size: dict) -> Box:
+    scale_x, scale_y = size["width"] / region.original_width, size["height"] / region.original_height
+    return (
+        region.original_x1 * scale_x, region.original_y1 * scale_y,
+        region.original_x2 * scale_x, region.original_y2 * scale_y,
+    )  # fmt: skip
+
+
+def _box(text: str) -> list[float]:
+    """``"[x1, y1, x2, y2]"`` as numbers; NaN where it is no box, which then counts as a box without area."""
+    try:
+        box = [float(number) for number in ast.literal_eval(text)]
+    except (ValueError, TypeError, SyntaxError):
+        box = []
+    return box if len(box) == 4 else [math.nan] * 4

@@ -1,0 +1,64 @@
+"""PadChest-GR: sentences of a report, grounded by up to two radiologists.
+
+de Castro et al., PadChest-GR: A Bilingual Chest X-ray Dataset for Grounded Radiology Report Generation, 2024.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..errors import MedgroundError
+from .provider import Annotated, samples, table
+
+SOURCE = "padchest_gr"
+LICENCE = "BIMCV PadChest-GR research use agreement"
+REPORTS = Path("padchest-gr/grounded_reports_20240819.json")
+PATIENTS = Path("padchest-gr/master_table.csv")
+ANNOTATIONS = (REPORTS, PATIENTS)
+FILMS = Path("padchest-gr/PadChest_GR")
+STUDIES = 2000  # as many, from the first, as the paper used
+
+
+def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
+    """Samples of the first 2,000 studies: the abnormal findings with boxes of either reader.
+
+    Several labels of one finding are joined by " or ", as in the reference. Boxes are shares of the film's width and
+    height. Raises MedgroundError when the reports are not the provider's JSON list.
+    """
+    patients = table(data_root / PATIENTS, ["StudyID", "PatientID"], dtype=str).dropna(subset=["PatientID"])
+    patient_of = dict(zip(patients["StudyID"], patients["PatientID"], strict=True))
+    annotated = []
+    for study in _reports(data_root / REPORTS)[:STUDIES]:
+        for finding in study["findings"]:
+            boxes = [*(finding.get("boxes") or []), *(finding.get("extra_boxes") or [])]
+            if not finding.get("abnormal") or not boxes:
+                continue  # the reference asks about neither, and gives them no index
+            labels = finding.get("labels") or []
+            annotated.append(
+                Annotated(
+                    patient_id=patient_of.get(study["StudyID"], study["StudyID"]),
+                    film=data_root / FILMS / study["ImageID"],
+                    finding=" or ".join(labels),
+                    boxes=boxes,
+                    frame=(1.0, 1.0),
+                    problem=None if labels else "the finding has no label",
+                )
+            )
+    rows, dropped = samples(SOURCE, LICENCE, annotated)
+    strangers = {row["patient_id"] for row in rows} - set(patient_of.values())
+    if strangers:
+        dropped[f"patients: not in {PATIENTS.name}, their study stands for them"] = len(strangers)
+    return rows, dropped
+
+
+def _reports(path: Path) -> list[dict]:
+    try:
+        studies = json.loads(path.read_bytes())
+    except OSError as error:
+        raise MedgroundError(f"{path} cannot be read ({error.strerror}); download it as the README says") from None
+    except ValueError as error:
+        raise MedgroundError(f"{path} is not JSON ({error}); download it again") from None
+    if not isinstance(studies, list) or not all({"StudyID", "ImageID", "findings"} <= set(study) for study in studies):
+        raise MedgroundError(f"{path} is not a list of studies with StudyID, ImageID and findings; download it again")
+    return studies
