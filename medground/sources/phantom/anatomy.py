@@ -23,8 +23,8 @@ _BACK, _FRONT = 40, 440  # rows of the scan that hold the body
 _LEFT_LUNG, _RIGHT_LUNG = ("lung_upper_lobe_left", "lung_lower_lobe_left"), (
     "lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right")
 _HEART = ("heart", "atrial_appendage_left")
-_MEDIASTINUM = _HEART + (
-    "aorta", "superior_vena_cava", "inferior_vena_cava", "pulmonary_vein", "brachiocephalic_trunk", "trachea",
+_MEDIASTINUM = (
+    *_HEART, "aorta", "superior_vena_cava", "inferior_vena_cava", "pulmonary_vein", "brachiocephalic_trunk", "trachea",
     "esophagus", "brachiocephalic_vein_left", "brachiocephalic_vein_right", "common_carotid_artery_left",
     "common_carotid_artery_right")
 #: the scanned patient's mass at the left hilum's height: centre and radii in voxels (x, y, z) of the scan
@@ -121,7 +121,7 @@ def _straight_columns(spine: np.ndarray) -> np.ndarray:
 
     The scanned patient leans by 30 mm; without this every virtual patient would inherit the same scoliosis.
     """
-    width, _, depth = spine.shape
+    width = spine.shape[0]
     mass = spine.sum((0, 1))
     middle = np.arange(width) @ spine.sum(1) / np.maximum(mass, 1)
     middle = ndimage.gaussian_filter1d(np.where(mass > 0, middle, middle[mass > 0].mean()), 4, mode="nearest")

@@ -102,7 +102,7 @@ def concept_masks(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _angle(lung: np.ndarray, side: str) -> np.ndarray:
     """The outer lower corner of a lung, about 5 cm across: the patient's left is the film's right."""
-    x1, y1, x2, y2 = (int(v) for v in box_of(lung))
+    x1, _, x2, _ = (int(v) for v in box_of(lung))
     size = int(0.36 * (x2 - x1))
     columns = slice(x2 - size, x2) if side == "left" else slice(x1, x1 + size)
     corner = np.zeros_like(lung)

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
@@ -95,7 +97,7 @@ def _cardiomegaly(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]
     middle = _middle(chest)
     half = {"left": x2 - middle, "right": middle - x1}
     height = y2 - y1
-    rows = _plateau(chest, y1 + rng.uniform(-0.05, 0.1) * height, y2, 0.35 * height)
+    rows = _plateau(chest, y1 + rng.uniform(0.15, 0.35) * height, y2, 0.4 * height)
     shift = {side: max(12 / chest.pitch, (growth[side] - 1) * half[side]) for side in half}
     moved = _push(chest, middle, half, shift, rows, ("cardiac silhouette", "mediastinum"))
     inside = ndimage.uniform_filter(moved.masks["cardiac silhouette"].astype(np.float32), 25)
@@ -110,14 +112,14 @@ def _widened_mediastinum(chest: Chest, rng: np.random.Generator) -> tuple[Chest,
     middle = _middle(chest)
     half = {"left": max(18 / chest.pitch, x2 - middle), "right": max(18 / chest.pitch, middle - x1)}
     share = rng.uniform(0.35, 0.65)
-    total = rng.uniform(34, 58) / chest.pitch
+    total = rng.uniform(30, 52) / chest.pitch
     rows = _plateau(chest, top - 5, y2 + rng.uniform(0, 15), 30 / chest.pitch)
     shift = {"left": share * total, "right": (1 - share) * total}
     moved = _push(chest, middle, half, shift, rows, ("mediastinum", "upper mediastinum"))
     columns = np.arange(moved.maps["body"].shape[1], dtype=np.float32)
     for side, outward in _OUTWARD.items():
         edge = (columns - middle) * outward - 0.9 * (half[side] + shift[side])
-        moved = moved.filled(side, 0.6 * (rows[:, None] / (1 + np.exp(edge / 3))) * moved.air(side))
+        moved = moved.filled(side, 0.3 * (rows[:, None] / (1 + np.exp(edge / 4))) * moved.air(side))
     return moved, 0.0
 
 
@@ -125,8 +127,8 @@ def _effusion(side: str):
     def draw(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]:
         x1, _, x2, _ = box_of(chest.masks[f"{side} lung"])
         bottom = box_of(chest.masks[f"{side} costophrenic angle"])[3]
-        height, climb = rng.uniform(62, 118), rng.uniform(16, 40)
-        fade, reach = rng.uniform(16, 32), rng.uniform(16, 34)
+        height, climb = rng.uniform(58, 112), rng.uniform(24, 52)
+        fade, reach = rng.uniform(16, 32), rng.uniform(20, 42)
         rows, columns = _axes(chest)
         wall, inner = (x2, x1) if side == "left" else (x1, x2)
         outer = np.abs(wall - columns) * chest.pitch
@@ -141,18 +143,20 @@ def _effusion(side: str):
 
 def _opacity(side: str):
     def draw(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]:
-        lung = chest.maps[f"{side} lung"]
+        air = chest.air(side)
         radius = rng.uniform(25, 42)
         hilum = _centre(chest.masks[f"{side} hilar structures"])
         rows, columns = _axes(chest)
         distance = np.hypot(rows - hilum[0], columns - hilum[1]) * chest.pitch
-        suitable = (lung > 0.75 * np.percentile(lung, 99.5)) & (distance > 22 + 0.8 * radius)
+        share = air / np.maximum(chest.maps["body"], 1)
+        clear = share > 0.8 * np.percentile(share[air > 0], 95)  # not behind the heart nor below the diaphragm
+        suitable = clear & (distance > min(22 + 0.8 * radius, 0.8 * float(distance[clear].max())))
         places = np.flatnonzero(suitable)
-        y, x = divmod(int(places[int(rng.random() * len(places))]), lung.shape[1])
+        y, x = divmod(int(places[int(rng.random() * len(places))]), air.shape[1])
         shape = rng.uniform(0.8, 1.25)
         r = np.hypot((rows - y) * shape, (columns - x) / shape) * (chest.pitch / radius)
-        r = r * (1 + 0.16 * _clouds(rng, lung.shape, 14))
-        thickness = rng.uniform(55, 90) * np.exp(-(r**3)) * (1 + 0.15 * _clouds(rng, lung.shape, 40))
+        r = r * (1 + 0.12 * _clouds(rng, air.shape, 14))
+        thickness = rng.uniform(55, 90) * np.exp(-(r**3)) * (1 + 0.15 * _clouds(rng, air.shape, 40))
         return chest.filled(side, thickness), np.pi * radius**2
 
     return draw
@@ -163,17 +167,18 @@ def _hilar_enlargement(chest: Chest, rng: np.random.Generator) -> tuple[Chest, f
     name = f"{side} hilar structures"
     y, x = _centre(chest.masks[name])
     rows, columns = _axes(chest)
-    thickness = np.zeros(chest.masks[name].shape, np.float32)
+    squares = np.zeros(chest.masks[name].shape, np.float32)
     size = rng.uniform(18, 26)
-    x += _OUTWARD[side] * rng.uniform(8, 14) / chest.pitch
+    x += _OUTWARD[side] * rng.uniform(5, 11) / chest.pitch
     nodes = [(0.0, 0.0, size)] + [
-        (rng.uniform(-1.1, 1.1) * size, rng.uniform(-0.5, 0.4) * size, rng.uniform(0.55, 0.8) * size) for _ in range(3)]
+        (rng.uniform(-1.2, 1.2) * size, rng.uniform(-0.5, 0.3) * size, rng.uniform(0.6, 0.85) * size) for _ in range(3)
+    ]
     for down, out, radius in nodes:
-        r2 = (((rows - y) * chest.pitch - down) ** 2 +
-              ((columns - x) * _OUTWARD[side] * chest.pitch - out) ** 2) / radius**2
-        thickness = np.maximum(thickness, 3.4 * radius * np.sqrt(np.clip(1 - r2, 0, None)))
-    thickness = ndimage.uniform_filter(thickness, 3)
-    masks = chest.masks | {name: chest.masks[name] | (thickness > 12)}
+        r2 = ((rows - y) * chest.pitch - down) ** 2 + ((columns - x) * _OUTWARD[side] * chest.pitch - out) ** 2
+        squares += np.clip(radius**2 - r2, 0, None)
+    # nodes and vessels of the hilum run into each other: a lobulated mass with a soft edge, not a row of balls
+    thickness = ndimage.uniform_filter(ndimage.uniform_filter(rng.uniform(2.2, 2.8) * np.sqrt(squares), 7), 5)
+    masks = chest.masks | {name: chest.masks[name] | (thickness > 15)}
     return replace(chest.filled(side, thickness), masks=masks), np.pi * size**2
 
 
@@ -184,7 +189,7 @@ def _pneumothorax(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]
     y, x = _centre(chest.masks[f"{side} hilar structures"])
     rows, columns = _axes(chest)
     # the lung shrinks towards its hilum: by `apex` mm at the top, `rim` mm at the side, less towards the base
-    apex, rim, base = rng.uniform(32, 58), rng.uniform(18, 36), rng.uniform(0.3, 1.0)
+    apex, rim, base = rng.uniform(36, 64), rng.uniform(20, 38), rng.uniform(0.3, 1.0)
     up = 1 - apex / chest.pitch / (y - y1)
     source_rows = np.where(rows < y, y + (rows - y) / up, rows)
     out = (x2 - x) if side == "left" else (x - x1)
@@ -198,12 +203,13 @@ def _pneumothorax(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]
     edge *= lung
     tissue = chest.maps[f"{side} tissue"]
     near = ndimage.uniform_filter(1 - edge, 31) * 2
-    kept = tissue * edge * (1 + 0.35 * np.clip(near, 0, 1))
-    line = rng.uniform(7, 11) * np.clip(4 * edge * (1 - edge), 0, 1) * (ndimage.uniform_filter(lung.astype(np.float32), 9) > 0.9)
+    kept = tissue * edge * (1 + 0.5 * np.clip(near, 0, 1))
+    inner = ndimage.uniform_filter(lung.astype(np.float32), 9) > 0.9
+    line = rng.uniform(7, 11) * np.clip(4 * edge * (1 - edge), 0, 1) * inner  # the visceral pleura, seen edge-on
     volume = chest.maps[f"{side} lung"]
     maps = chest.maps | {
         f"{side} tissue": np.minimum(kept + line, volume).astype(np.float32),
-        f"{side} lung": (volume * (1 + 0.06 * (1 - edge))).astype(np.float32),
+        f"{side} lung": (volume * (1 + 0.08 * (1 - edge))).astype(np.float32),
     }
     return replace(chest, maps=maps, unaerated=lung & (edge < 0.5)), 0.0
 
@@ -215,7 +221,7 @@ def _push(chest: Chest, middle: float, half: dict[str, float], shift: dict[str, 
     A smooth monotone map of columns, weighted per row: what lies within the structure stretches, the lung beside it
     gives way, the chest wall stays.
     """
-    height, width = chest.maps["body"].shape
+    width = chest.maps["body"].shape[1]
     columns = np.arange(width, dtype=np.float32)
     source = columns.copy()
     used = np.flatnonzero(rows > 0.01)
@@ -240,7 +246,7 @@ def _push(chest: Chest, middle: float, half: dict[str, float], shift: dict[str, 
         new[band] = (1 - part) * np.take_along_axis(old, left, 1) + part * np.take_along_axis(old, left + 1, 1)
     for name in names:
         masks[name] = chest.masks[name].copy()
-        masks[name][band] = np.take_along_axis(chest.masks[name][band], np.rint(where).astype(int).clip(0, width - 1), 1)
+        masks[name][band] = np.take_along_axis(chest.masks[name][band], left + (part >= 0.5), 1)
     return replace(chest, maps=maps, masks=masks)
 
 
@@ -268,17 +274,9 @@ def _centre(mask: np.ndarray) -> tuple[float, float]:
 
 
 def _clouds(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
-    """Smooth noise ``[h, w]`` of unit variance with about ``cells`` bumps along the longer side."""
-    coarse = rng.standard_normal((cells, cells)).astype(np.float32)
-    rows, columns = (np.linspace(0, cells - 1, n, dtype=np.float32) for n in shape)
-    down = _smooth_taps(rows, cells)
-    across = _smooth_taps(columns, cells)
-    return down @ coarse @ across.T
-
-
-def _smooth_taps(position: np.ndarray, cells: int) -> np.ndarray:
-    weights = np.exp(-0.5 * ((position[:, None] - np.arange(cells)) / 0.6) ** 2).astype(np.float32)
-    return weights / np.sqrt((weights**2).sum(1, keepdims=True))
+    """Smooth noise ``[h, w]`` of about unit variance with ``cells`` bumps along each side."""
+    coarse = torch.from_numpy(rng.standard_normal((1, 1, cells, cells), dtype=np.float32))
+    return F.interpolate(coarse, shape, mode="bicubic", align_corners=True)[0, 0].numpy()
 
 
 _DRAW = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -18,7 +19,6 @@ from . import anatomy
 from .ct import load_ct, verify_ct
 from .film import CONCEPTS, PITCH, SIZE, Film, Pose, concept_masks, expose
 
-_VERSION = "1"  # of the layers; a new one makes them anew
 _SOURCE = 1800.0  # mm from the x-ray tube to the detector
 _U = np.arange(-180, 180.1, 1.45)  # columns of the projection, mm on the detector
 _V = np.arange(-222, 222.1, 1.7)  # rows
@@ -33,18 +33,18 @@ class Phantom:
         self._marks = torch.from_numpy(marks.astype(np.float32))[None]
 
     @classmethod
-    def open(cls, folder: Path) -> Phantom:
-        """Load the CT that `fetch_ct` brought into ``folder``; its layers are kept there, so that only the first
-        opening takes long. Raises MedgroundError where a file is missing, truncated or altered."""
-        folder = Path(folder)
-        digest = verify_ct(folder)[:12]
-        cache = folder / f"layers-{_VERSION}-{digest}.npz"
-        if not cache.is_file():
-            layers, marks = anatomy.layers(*load_ct(folder))
-            partial = folder / f".layers-{os.getpid()}.npz"
-            np.savez(partial, layers=layers, marks=marks)
-            partial.replace(cache)
-        with np.load(cache) as stored:
+    def open(cls, folder: Path, cache: Path = Path(".cache/phantom")) -> Phantom:
+        """Load the CT that `fetch_ct` brought into ``folder``; its layers (27 MB) are kept under ``cache``, so that
+        only the first opening takes long. Raises MedgroundError where a file is missing, truncated or altered."""
+        recipe = hashlib.sha256(Path(anatomy.__file__).read_bytes()).hexdigest()
+        layers = Path(cache) / f"{verify_ct(folder)[:12]}-{recipe[:12]}.npz"
+        if not layers.is_file():
+            fine, marks = anatomy.layers(*load_ct(folder))
+            layers.parent.mkdir(parents=True, exist_ok=True)
+            partial = layers.with_name(f".{os.getpid()}.npz")
+            np.savez(partial, layers=fine, marks=marks)
+            partial.replace(layers)
+        with np.load(layers) as stored:
             return cls(stored["layers"], stored["marks"])
 
     def patient(self, seed: int) -> Patient:
@@ -55,7 +55,7 @@ class Phantom:
         coarse = self._project(self._marks, grid[:, ::2, ::2, ::2]) * 2
         marks = F.interpolate(torch.from_numpy(coarse)[None], fine.shape[1:], mode="bilinear", align_corners=True)
         body, bone, *lungs = fine
-        clavicles, hila = marks[0, 3].numpy(), marks[0, 4].numpy()
+        heart, mediastinum, upper, clavicles, hila = marks[0].numpy()
         volumes, tissues = np.stack(lungs[:2]), np.stack(lungs[2:])
         tissues *= rng.uniform(0.85, 1.3)
         body = body * rng.uniform(0.86, 1.2)
@@ -64,7 +64,7 @@ class Phantom:
         maps = {
             "body": body, "bone": bone * rng.uniform(0.9, 1.5), "left lung": volumes[0], "right lung": volumes[1],
             "left tissue": tissues[0], "right tissue": tissues[1],
-            "heart": marks[0, 0].numpy(), "mediastinum": marks[0, 1].numpy(), "upper mediastinum": marks[0, 2].numpy(),
+            "heart": heart, "mediastinum": mediastinum, "upper mediastinum": upper,
             "left clavicle": -clavicles, "right clavicle": clavicles, "left hilum": -hila, "right hilum": hila,
         }
         return Patient(seed, maps, rng)
@@ -100,7 +100,7 @@ def _rays(rng: np.random.Generator) -> torch.Tensor:
 
 def _warp(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """A smooth random displacement in mm ``[3, *shape]`` of 5 to 9 mm (root mean square)."""
-    knots = rng.standard_normal((3, 6, 5, 4)).astype(np.float32)
+    knots = rng.standard_normal((3, 5, 4, 4)).astype(np.float32)
     smooth = np.stack([ndimage.zoom(axis, 4, order=3, mode="nearest") for axis in knots])
     smooth *= rng.uniform(5, 9) / smooth.std()
     across = np.linspace(-1, 1, smooth.shape[2])[None, :, None]
