@@ -121,8 +121,10 @@ def resample(grid: np.ndarray, extent: Box, height: int, width: int) -> np.ndarr
     columns, column_part = _between((np.arange(width) + 0.5 - x1) / (x2 - x1) * grid.shape[1] - 0.5, grid.shape[1])
     grid = np.asarray(grid, np.float64)
     across = grid[:, columns] + (grid[:, np.minimum(columns + 1, grid.shape[1] - 1)] - grid[:, columns]) * column_part
-    below = across[np.minimum(rows + 1, grid.shape[0] - 1)]
-    return across[rows] + (below - across[rows]) * row_part[:, None]
+    resampled = np.diff(across, axis=0, append=across[-1:])[rows]  # in place from here: this is a hot path
+    resampled *= row_part[:, None]
+    resampled += across[rows]
+    return resampled
 
 
 def _between(position: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,82 @@
+"""How well boxes, or a map, agree with the expert's regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..geometry import Box
+from .boxes import check_protocol
+
+
+def box_metrics(predicted: Sequence[Box], expert: Sequence[Box], protocol: str = "medground") -> dict[str, float]:
+    """IoU, F1, precision and recall, each in 0..1, of the union of the predicted boxes against that of the expert's.
+
+    Boxes are ``(x1, y1, x2, y2)`` in the same pixels; areas are exact, boxes without area count for nothing. Under
+    ``medground`` all four are 0 where nothing was predicted, or nothing is to be found; under ``paper`` IoU, precision
+    and recall are 1 where both unions are empty.
+    """
+    check_protocol(protocol)
+    found, wanted, common = _areas(predicted, expert)
+    union = found + wanted - common
+    nothing = 1.0 if protocol == "paper" and union == 0 else 0.0
+    precision = common / found if found else nothing
+    recall = common / wanted if wanted else nothing
+    return {
+        "iou": common / union if union else nothing,
+        "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
+        "precision": precision,
+        "recall": recall,
+    }
+
+
+def map_metrics(heatmap: np.ndarray, inside: np.ndarray) -> dict[str, float]:
+    """Pointing hit, energy inside and average precision, each in 0..1, of a finite map ``[h, w]``.
+
+    ``inside`` is the bool mask ``[h, w]`` of the expert's regions. No threshold is involved:
+
+    - ``hit``: the pointing game (Zhang et al. 2018); the share of the pixels that attain the maximum and lie inside;
+    - ``energy``: the share of the positive evidence that lies inside (Wang et al. 2020, Score-CAM); 0 without any;
+    - ``average_precision``: of the pixels ranked by heat, ties together: the sum of (R_k - R_(k-1)) P_k.
+
+    All are 0 where the mask is empty.
+    """
+    values, wanted = heatmap.ravel(), heatmap[inside]
+    if not wanted.size:
+        return {"hit": 0.0, "energy": 0.0, "average_precision": 0.0}
+    ranked, wanted_ranked = np.sort(values), np.sort(wanted)
+    top = ranked.size - np.searchsorted(ranked, ranked[-1])
+    positive = np.maximum(values, 0).sum(dtype=np.float64)
+    return {
+        "hit": float((wanted_ranked.size - np.searchsorted(wanted_ranked, ranked[-1])) / top),
+        "energy": float(np.maximum(wanted, 0).sum(dtype=np.float64) / positive) if positive > 0 else 0.0,
+        "average_precision": _average_precision(ranked, wanted_ranked),
+    }
+
+
+def _average_precision(ranked: np.ndarray, wanted: np.ndarray) -> float:
+    """Average precision from all values and the wanted ones, both ascending.
+
+    Recall grows by 1/n at each wanted pixel, so the sum over thresholds is the mean over the wanted pixels of the
+    precision among all pixels that are at least as hot.
+    """
+    order = np.arange(wanted.size)
+    order[1:][wanted[1:] == wanted[:-1]] = 0
+    hits = wanted.size - np.maximum.accumulate(order)  # tied pixels count from the first of them
+    kept = ranked.size - np.searchsorted(ranked, wanted)
+    return float(np.mean(hits / kept))
+
+
+def _areas(predicted: Sequence[Box], expert: Sequence[Box]) -> tuple[float, float, float]:
+    """Area of either union and of their intersection, by painting the grid that all edges span."""
+    solid = [[box for box in boxes if box[2] > box[0] and box[3] > box[1]] for boxes in (predicted, expert)]
+    edges = np.array(solid[0] + solid[1], float).reshape(-1, 2, 2)
+    xs, columns = np.unique(edges[:, :, 0], return_inverse=True)
+    ys, rows = np.unique(edges[:, :, 1], return_inverse=True)
+    painted = np.zeros((2, max(ys.size - 1, 0), max(xs.size - 1, 0)), bool)
+    for number, ((top, bottom), (left, right)) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
+        painted[int(number >= len(solid[0])), top:bottom, left:right] = True
+    found, wanted = painted
+    cells = np.diff(xs)[None, :] * np.diff(ys)[:, None]
+    return float(cells[found].sum()), float(cells[wanted].sum()), float(cells[found & wanted].sum())

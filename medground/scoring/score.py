@@ -1,0 +1,148 @@
+"""An attribution of a case becomes a row of numbers; an entry becomes rows for every case, whatever it left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+
+from ..errors import MedgroundError
+from ..geometry import Box, Letterbox, fill, intersect, resample
+from .boxes import PROTOCOLS, boxes_from_heatmap, check_protocol, invalid
+from .metrics import box_metrics, map_metrics
+
+PAPER_SIDE = 224  # the reference works on films letterboxed to this side
+METRICS = ("iou", "f1", "precision", "recall", "hit", "energy", "average_precision")
+_BATCH = 64
+
+
+def score_case(
+    attribution: Mapping | None, width: int, height: int, regions: Sequence[Box], protocol: str = "medground"
+) -> dict:
+    """The metrics of `records.SCORES`, each in 0..1, and ``problem``: why a case scored the worst value, or None.
+
+    ``attribution`` has ``grid`` (flat or ``[h, w]``), ``grid_height``, ``grid_width`` and ``extent`` (the native box
+    that the grid covers; None is the whole film), or ``boxes`` (native pixels, best first); None is a missing case.
+    ``width, height`` is the film's size and ``regions`` the expert's boxes, both in native pixels.
+
+    ``medground`` scores on the native film. ``paper`` applies the reference's scorer on the film letterboxed to
+    224x224, map and expert boxes alike: as shipped, the reference compares 224-pixel boxes with native ones, which is
+    nobody's intent. Hit, energy and average precision are measured on the same film. Boxes count as the map whose
+    k-th best box of n stands at (n - k + 1) / n above a zero ground.
+
+    Raises MedgroundError for an unknown protocol or a case without expert regions on its film.
+    """
+    check_protocol(protocol)
+    film = (0.0, 0.0, float(width), float(height))
+    regions = [clipped for region in regions if (clipped := intersect(tuple(region), film))]
+    if not regions:
+        raise MedgroundError(f"a case has no expert region on its film of {width}x{height}; rebuild its samples")
+    problem = attribution_problem(attribution, film)
+    if problem:
+        return {**dict.fromkeys(METRICS, 0.0), "problem": problem}
+    letterbox = Letterbox.fit(width, height, PAPER_SIDE) if protocol == "paper" else None
+    if letterbox:
+        regions = [letterbox.to_canvas(region) for region in regions]
+        width = height = PAPER_SIDE
+    inside = fill(regions, height, width)
+    if _given(attribution.get("grid")):
+        extent = tuple(attribution.get("extent") or film)
+        grid = np.asarray(attribution["grid"]).reshape(attribution["grid_height"], attribution["grid_width"])
+        heat = _drawn(grid, letterbox.to_canvas(extent) if letterbox else extent, height, width)
+        return _score_map(heat, invalid(grid) or invalid(heat), inside, regions, protocol)
+    boxes = [clipped for box in attribution["boxes"] if (clipped := intersect(tuple(box), film))]
+    boxes = [letterbox.to_canvas(box) for box in boxes] if letterbox else boxes
+    heat = _ranked(boxes, height, width)
+    return {**box_metrics(boxes, regions, protocol), **map_metrics(heat, inside), "problem": None}
+
+
+def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
+    """Why an attribution cannot be drawn on its film, or None where it can."""
+    if attribution is None:
+        return "missing"
+    grid, boxes = attribution.get("grid"), attribution.get("boxes")
+    if not _given(grid):
+        if not _given(boxes):
+            return "neither a grid nor boxes"
+        if not np.isfinite(np.asarray(list(boxes), float)).all():
+            return "a box has NaN or infinite coordinates"
+        return None if any(intersect(tuple(box), film) for box in boxes) else "no box has area on the film"
+    if _given(boxes):
+        return "both a grid and boxes"
+    rows, columns = attribution.get("grid_height"), attribution.get("grid_width")
+    if not rows or not columns or rows < 1 or columns < 1 or np.size(grid) != rows * columns:
+        return f"the grid has {np.size(grid)} values, not {rows} x {columns}"
+    extent = attribution.get("extent") or film
+    if not np.isfinite(np.asarray(extent, float)).all() or not intersect(tuple(extent), film):
+        return f"the extent {list(extent)} does not overlap the film"
+    return None
+
+
+def score_entry(
+    entry: str, attributions: Iterable[Mapping], cases: Sequence[Mapping], protocols: Sequence[str] = PROTOCOLS
+) -> list[dict]:
+    """Rows of `records.SCORES` for every case and protocol, in the order of ``cases``.
+
+    ``attributions`` are read once, in batches; each has a ``case_id``. A case that none or two of them name scores
+    the worst value; attributions of other cases are ignored.
+    """
+    known = {case["case_id"]: case for case in cases}
+    scored: dict[str, list[dict]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for batch in _batches((a for a in attributions if a["case_id"] in known), _BATCH):
+            names = [attribution["case_id"] for attribution in batch]
+            rows = pool.map(lambda a: _rows(a, known[a["case_id"]], protocols), batch)
+            for name, scores in zip(names, rows, strict=True):
+                scored[name] = _worst(protocols, "given more than once") if name in scored else scores
+    missing = _worst(protocols, "missing")
+    return [
+        {"entry": entry, "case_id": case["case_id"], "protocol": protocol, **row}
+        for case in cases
+        for protocol, row in zip(protocols, scored.get(case["case_id"], missing), strict=True)
+    ]
+
+
+def _rows(attribution: Mapping, case: Mapping, protocols: Sequence[str]) -> list[dict]:
+    return [score_case(attribution, case["width"], case["height"], case["regions"], p) for p in protocols]
+
+
+def _worst(protocols: Sequence[str], problem: str) -> list[dict]:
+    return [{**dict.fromkeys(METRICS, 0.0), "problem": problem} for _ in protocols]
+
+
+def _batches(items: Iterable, size: int) -> Iterator[list]:
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def _score_map(
+    heat: np.ndarray, problem: str | None, inside: np.ndarray, regions: Sequence[Box], protocol: str
+) -> dict:
+    if problem and protocol == "medground":
+        return {**dict.fromkeys(METRICS, 0.0), "problem": problem}
+    areas = box_metrics(boxes_from_heatmap(heat, protocol), regions, protocol)
+    if not np.isfinite(heat).all():
+        return {**areas, **dict.fromkeys(("hit", "energy", "average_precision"), 0.0), "problem": problem}
+    return {**areas, **map_metrics(heat, inside), "problem": None}
+
+
+def _drawn(grid: np.ndarray, extent: Box, height: int, width: int) -> np.ndarray:
+    if grid.shape == (height, width) and extent == (0.0, 0.0, width, height):
+        return grid
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported, not warned about
+        return resample(grid, extent, height, width).astype(np.float32)  # the precision of stored grids
+
+
+def _ranked(boxes: Sequence[Box], height: int, width: int) -> np.ndarray:
+    heat = np.zeros((height, width), np.float32)
+    for rank in reversed(range(len(boxes))):
+        heat[fill([boxes[rank]], height, width)] = (len(boxes) - rank) / len(boxes)
+    return heat
+
+
+def _given(values) -> bool:
+    return values is not None and len(values) > 0

@@ -1,0 +1,148 @@
+"""Scores of cases and entries."""
+
+import time
+
+import numpy as np
+import pytest
+
+from medground import records
+from medground.errors import MedgroundError
+from medground.geometry import Letterbox, area, intersect
+from medground.scoring import METRICS, score_case, score_entry
+
+WIDTH, HEIGHT = 320, 256
+REGIONS = [(40.0, 64.0, 120.0, 160.0)]
+
+
+def grid(values, extent=None):
+    values = np.asarray(values, np.float32)
+    return {"grid": values.ravel(), "grid_height": values.shape[0], "grid_width": values.shape[1], "extent": extent}
+
+
+def perfect(height=HEIGHT, width=WIDTH):
+    heat = np.zeros((height, width))
+    heat[64:160, 40:120] = 1
+    return grid(heat)
+
+
+def test_a_perfect_native_map_is_perfect_under_medground():
+    row = score_case(perfect(), WIDTH, HEIGHT, REGIONS)
+    assert row == {**dict.fromkeys(METRICS, 1.0), "problem": None}
+
+
+def test_paper_maps_both_map_and_regions_to_the_letterbox():
+    row = score_case(perfect(), WIDTH, HEIGHT, REGIONS, "paper")
+    x1, y1, x2, y2 = Letterbox.fit(WIDTH, HEIGHT, 224).to_canvas(REGIONS[0])
+    assert row["iou"] == pytest.approx((x2 - x1 - 1) * (y2 - y1 - 1) / ((x2 - x1) * (y2 - y1)), abs=0.01)
+    assert row["hit"] == 1 and row["problem"] is None
+    large = score_case(perfect(), WIDTH, HEIGHT, REGIONS)["iou"]
+    assert large > row["iou"] > 0.9  # not the 0 that 224-pixel boxes against native ones would give
+
+
+def test_a_token_grid_over_its_extent_is_seen_where_it_lies():
+    tokens = np.zeros((8, 8))
+    tokens[3, 2] = 1  # a square canvas of 320 native pixels, padded by 32 above and below the film
+    row = score_case(grid(tokens, (0, -32, 320, 288)), WIDTH, HEIGHT, [(80, 88, 120, 128)])
+    assert row["hit"] == 1 and row["iou"] > 0.2
+    elsewhere = score_case(grid(tokens, (0, 0, 320, 256)), WIDTH, HEIGHT, [(80, 150, 120, 190)])
+    assert elsewhere["hit"] == 0 and elsewhere["iou"] == 0
+
+
+@pytest.mark.parametrize("protocol", ["medground", "paper"])
+def test_boxes_keep_their_order(protocol):
+    wrong, right = (200.0, 100.0, 280.0, 196.0), REGIONS[0]
+    best_first = score_case({"boxes": [right, wrong]}, WIDTH, HEIGHT, REGIONS, protocol)
+    worst_first = score_case({"boxes": [wrong, right]}, WIDTH, HEIGHT, REGIONS, protocol)
+    assert best_first["iou"] == worst_first["iou"] == pytest.approx(0.5)
+    assert best_first["hit"] == best_first["average_precision"] == 1
+    assert worst_first["hit"] == 0
+    assert worst_first["average_precision"] == pytest.approx(0.5)
+    assert (best_first["energy"], worst_first["energy"]) == pytest.approx((2 / 3, 1 / 3), abs=1e-6)
+
+
+def test_the_whole_film_scores_the_share_of_the_regions():
+    row = score_case({"boxes": [(0, 0, WIDTH, HEIGHT)]}, WIDTH, HEIGHT, REGIONS)
+    share = area(REGIONS[0]) / (WIDTH * HEIGHT)
+    expected = dict.fromkeys(("iou", "precision", "hit", "energy", "average_precision"), share)
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert row["recall"] == 1 and row["problem"] is None
+
+
+def test_boxes_and_regions_are_clipped_to_the_film():
+    row = score_case({"boxes": [(-50, -50, 100, 100)]}, WIDTH, HEIGHT, [(-10, 0, 100, 100)])
+    assert row["iou"] == 1
+
+
+@pytest.mark.parametrize(
+    ("attribution", "problem"),
+    [
+        (None, "missing"),
+        ({"grid": None, "boxes": []}, "neither a grid nor boxes"),
+        (grid(np.full((4, 4), 2.0)), "the map has no contrast"),
+        (grid([[0.0, np.nan], [1.0, 2.0]]), "the map has NaN or infinite values"),
+        (grid([[0.0, -np.inf], [1.0, 2.0]]), "the map has NaN or infinite values"),
+        ({**grid(np.eye(3)), "grid_width": 4}, "the grid has 9 values, not 3 x 4"),
+        ({**grid(np.eye(3)), "grid_width": None}, "the grid has 9 values, not 3 x None"),
+        (grid(np.eye(3), (400.0, 0.0, 500.0, 10.0)), "does not overlap the film"),
+        (grid(np.eye(3), (10.0, 0.0, 0.0, 10.0)), "does not overlap the film"),
+        ({**grid(np.eye(3)), "boxes": REGIONS}, "both a grid and boxes"),
+        ({"boxes": [(10, 10, 5, 20)]}, "no box has area on the film"),
+        ({"boxes": [(0, 0, float("nan"), 20)]}, "a box has NaN or infinite coordinates"),
+    ],
+)
+def test_an_invalid_attribution_scores_the_worst_value_with_a_reason(attribution, problem):
+    row = score_case(attribution, WIDTH, HEIGHT, REGIONS)
+    assert {name: row[name] for name in METRICS} == dict.fromkeys(METRICS, 0.0)
+    assert problem in row["problem"]
+
+
+def test_paper_scores_a_constant_map_as_one_box():
+    row = score_case(grid(np.full((4, 4), 2.0)), WIDTH, HEIGHT, REGIONS, "paper")
+    canvas = Letterbox.fit(WIDTH, HEIGHT, 224)
+    assert row["iou"] == pytest.approx(area(canvas.to_canvas(REGIONS[0])) / 223**2)
+    assert row["problem"] is None
+    nan = score_case(grid([[0.0, np.nan], [1.0, 2.0]]), WIDTH, HEIGHT, REGIONS, "paper")
+    assert nan["iou"] == 0 and nan["problem"] == "the map has NaN or infinite values"
+
+
+def test_a_case_without_region_is_an_error():
+    with pytest.raises(MedgroundError, match="no expert region on its film of 320x256"):
+        score_case(None, WIDTH, HEIGHT, [(400, 0, 500, 10)])
+
+
+def cases(count, width=WIDTH, height=HEIGHT):
+    return [{"case_id": f"m/direct/s/{n}", "width": width, "height": height, "regions": REGIONS} for n in range(count)]
+
+
+def test_an_entry_gets_a_row_for_every_case_whatever_it_sends(tmp_path):
+    sent = [{"case_id": f"m/direct/s/{n}", **perfect()} for n in (2, 0, 3, 3, 99)]
+    rows = score_entry("mine", iter(sent), cases(5))
+    assert [row["case_id"] for row in rows[::2]] == [case["case_id"] for case in cases(5)]
+    assert [row["protocol"] for row in rows[:2]] == ["medground", "paper"]
+    problems = {row["case_id"][-1]: row["problem"] for row in rows}
+    assert problems == {"0": None, "1": "missing", "2": None, "3": "given more than once", "4": "missing"}
+    assert [row["iou"] for row in rows[::2]] == [1, 0, 1, 0, 0]
+    records.write_table(rows, records.SCORES, tmp_path / "scores.parquet")
+
+
+def test_order_of_an_entry_does_not_matter():
+    rng = np.random.default_rng(0)
+    sent = [{"case_id": case["case_id"], **grid(rng.random((9, 7)))} for case in cases(100)]
+    assert score_entry("a", sent, cases(100)) == score_entry("a", sent[::-1], cases(100))
+
+
+@pytest.mark.slow
+def test_a_full_entry_scores_in_under_ten_seconds():
+    maps = np.random.default_rng(0).random((20, 224, 224), np.float32)
+    everything = cases(3940, 224, 224)
+    sent = ({"case_id": case["case_id"], **grid(maps[n % 20])} for n, case in enumerate(everything))
+    started = time.perf_counter()
+    rows = score_entry("full", sent, everything)
+    assert len(rows) == 2 * 3940 and time.perf_counter() - started < 10
+
+
+def test_paper_iou_matches_direct_arithmetic_on_boxes():
+    box = (60.0, 80.0, 140.0, 150.0)
+    row = score_case({"boxes": [box]}, WIDTH, HEIGHT, REGIONS, "paper")
+    common = area(intersect(box, REGIONS[0]))
+    assert row["iou"] == pytest.approx(common / (area(box) + area(REGIONS[0]) - common), rel=0.01)
