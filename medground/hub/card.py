@@ -1,0 +1,393 @@
+"""The dataset card, the licences and the Croissant file: all from the shards that the folder holds, none by hand.
+
+The card is written after the shards and reads nothing else, so it cannot tell what they keep back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import yaml
+
+from ..scoring.boxes import MAX_BOXES, MIN_AREA, QUANTILE
+from . import croissant, licences, tables
+from .facts import Facts, share
+from .licences import Kind
+
+NAME = "MedGround"
+MIT = """Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
+documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
+rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
+persons to whom the Software is furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
+Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
+WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
+COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
+OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE."""
+
+
+def write(folder: Path, made_by: dict, *, hidden: bool) -> None:
+    """Write ``README.md``, ``LICENSE.md`` and ``croissant.json`` beside the shards of ``folder``.
+
+    ``made_by`` is the metadata of the table of cases; ``hidden`` says that the test regions stay back.
+    """
+    facts = Facts(folder, made_by, hidden)
+    (folder / "LICENSE.md").write_text(_licence_file(facts))
+    text = "\n\n".join(section(facts) for section in SECTIONS)
+    (folder / "README.md").write_text(f"---\n{_yaml(metadata(facts))}---\n\n{text}\n")
+    (folder / "croissant.json").write_text(json.dumps(croissant.describe(facts, _limits(facts)), indent=1) + "\n")
+
+
+def metadata(facts: Facts) -> dict:
+    """The card's YAML as a dict: what the Hub and `datasets` read."""
+    terms = {licences.source(name).licence for name in facts.sources}
+    mit = terms == {"MIT"}
+    return {
+        "pretty_name": f"{NAME} ({facts.profile})" if facts.profile else NAME,
+        "license": "mit" if mit else "other",
+        **({} if mit else {"license_name": "by-source", "license_link": "LICENSE.md"}),
+        "language": ["en"],
+        "task_categories": ["visual-question-answering"],
+        "annotations_creators": ["machine-generated" if facts.phantom else "expert-generated"],
+        "size_categories": [_size_category(len(facts.cases))],
+        "tags": [
+            "medground",
+            "medical",
+            "radiology",
+            "chest-x-ray",
+            "explainability",
+            "visual-attribution",
+            "causality",
+        ],
+        "extra_gated_prompt": (
+            "These cases measure how well heat maps show what caused a model's answer. They are for research. By "
+            "asking for access you agree not to use them for diagnosis or care, not to try to identify patients, and "
+            "to keep to the licence of each source (LICENSE.md)."
+        ),
+        "extra_gated_fields": {
+            "Affiliation": "text",
+            "Intended use": "text",
+            "I will keep to the licence of each source": "checkbox",
+        },
+        "configs": [
+            {
+                "config_name": config,
+                "data_files": [{"split": split, "path": f"{config}/{split}-*.parquet"} for split in splits],
+                **({"default": True} if config == "direct" else {}),
+            }
+            for config, splits in facts.shards.items()
+        ],
+        "dataset_info": [_dataset_info(config, splits) for config, splits in facts.shards.items()],
+    }
+
+
+def _dataset_info(config: str, splits: dict[str, list[Path]]) -> dict:
+    sizes = [
+        {
+            "name": split,
+            "num_bytes": sum(_unpacked_bytes(shard) for shard in shards),
+            "num_examples": sum(pq.read_metadata(shard).num_rows for shard in shards),
+        }
+        for split, shards in splits.items()
+    ]
+    return {
+        "config_name": config,
+        "features": tables.card_features(config),
+        "splits": sizes,
+        "download_size": sum(shard.stat().st_size for shards in splits.values() for shard in shards),
+        "dataset_size": sum(size["num_bytes"] for size in sizes),
+    }
+
+
+def _title(facts: Facts) -> str:
+    total = facts.total
+    models = sorted({row["model"] for row in facts.retention})
+    return f"""# {NAME}: chest X-ray questions whose cause is known
+
+Does the heat map that explains a model's answer show what caused it? Each case here is a yes/no question about a chest
+radiograph that a vision-language model answered rightly, and for which it was shown, by editing the film, that the
+expert's region is what made it say so. A method that explains this answer should point at that region.
+
+{len(models)} models were asked {total["asked"]:,} questions about {len(facts.sources)} sources in
+{len({row["mode"] for row in facts.retention})} modes; {total["right"]:,} answers were right and **{total["kept"]:,}
+passed the filter** ({share(total["kept"], total["right"])} of the right ones). The configs `direct` and `reasoning`
+hold these, `retention` the counts behind them, `films` the radiographs, `baselines` the scores of the methods that the
+pipeline ran."""
+
+
+def _use(facts: Facts) -> str:
+    rows = [
+        {
+            "config": f"`{config}`",
+            "split": split,
+            "rows": f"{sum(pq.read_metadata(shard).num_rows for shard in shards):,}",
+            "size": _bytes(sum(shard.stat().st_size for shard in shards)),
+        }
+        for config, splits in facts.shards.items()
+        for split, shards in splits.items()
+    ]
+    films = (
+        f"""
+
+The films of {_list(facts.restricted)} are not here (see *What stays back*). With your own licensed copy,
+`medground films --source {facts.restricted[0]} --data-root FOLDER` finds them, checks their hashes, and says which are
+missing."""
+        if facts.restricted
+        else ""
+    )
+    return f"""## Use
+
+```python
+from datasets import load_dataset
+
+cases = load_dataset("ORG/NAME", "direct", split="dev")  # question, answer, regions, the model and its revision
+films = load_dataset("ORG/NAME", "films", split="dev")  # join on (source, film)
+```
+
+{_table(rows)}
+
+`direct.json` and `reasoning.json` hold the same cases in the format of the paper's released files. Coordinates are
+pixels of the film in its native size; boxes are half-open `[x1, y1, x2, y2)`, origin top left. dev and test share no
+patient. To put a method on the board, write its maps with `medground.submission.write` and check them with
+`medground validate`; `examples/` has a script that does all of it.{films}"""
+
+
+def _filter(facts: Facts) -> str:
+    settings = facts.made_by.get("settings", {}).get("verify", {})
+    seeds = (
+        f"Edits of each kind per film: {settings['seeds']}; a case is kept when at least {settings['agreement']} of them "
+        "passed every gate. "
+        if settings
+        else ""
+    )
+    named = [row for row in facts.counts("model", "finding") if row["finding"]]
+    return f"""## What was asked, kept and dropped
+
+A case is kept when the model is *right* on the original film, its answer *flips* when the finding is edited out of the
+expert's region, and *stays* when everything outside the region is edited, once with the finding's own prompt and once
+towards a normal film (the three-step filter of Xiong et al., 2026). {seeds}Counts are of cases; a
+column counts what also passed the ones before it.
+
+{_table(facts.counts("model", "mode", "source"))}
+
+By finding{", where the source lets its name leave" if facts.restricted else ""}, both modes and all sources together:
+
+{_table(named)}"""
+
+
+def _proof(facts: Facts) -> str:
+    controls = {row["control"]: row for row in facts.counts("control")}
+    if "shortcut" not in controls:
+        return """## The causal proof
+
+No model with a known shortcut is in these tables, so they do not show by themselves what the filter rejects; the
+phantom profile does."""
+    honest, shortcut = controls["honest"], controls["shortcut"]
+    return f"""## The causal proof
+
+The phantom's models have known causes. *Honest* ones learned to see the finding; a *shortcut* one answers some findings
+from a marker in the corner of the film. Both can be right, but only the first should pass the filter: it kept
+**{honest["kept of right"]}** of the honest right answers ({honest["kept"]:,} of {honest["right"]:,}) and
+**{shortcut["kept of right"]}** of the shortcut's ({shortcut["kept"]:,} of {shortcut["right"]:,}).
+
+{_table(facts.counts("control", "model", "mode"))}"""
+
+
+def _baselines(facts: Facts) -> str:
+    parts = []
+    for split, rows in facts.board.items():
+        ranked = [row for row in rows if row["track"] == "all"]
+        parts.append(f"{split}, all models, modes, sources and findings together:\n\n" + _table(_ranked(ranked)))
+    return (
+        "## Baselines\n\nMean IoU of the union of boxes with its 95 % interval by bootstrap over patients; entries "
+        "that share a letter cannot be told apart. Floors need no model: a method should beat them.\n\n"
+        + "\n\n".join(parts)
+    )
+
+
+def _ranked(rows: Iterable[dict]) -> list[dict]:
+    return [
+        {
+            "rank": f"{row['rank_low']}-{row['rank_high']}" if row["rank_low"] < row["rank_high"] else row["rank"],
+            "entry": row["entry"],
+            "kind": row["kind"],
+            "cases": row["cases"],
+            "IoU": f"{row['iou']:.3f} ({row['iou_low']:.3f}-{row['iou_high']:.3f})",
+            "F1": f"{row['f1']:.3f}",
+            "pointing hit": f"{row['hit']:.3f}",
+            "energy inside": f"{row['energy']:.3f}",
+            "tie": row["tie"],
+        }
+        for row in sorted(rows, key=lambda row: (row["rank"], row["entry"]))
+    ]
+
+
+def _protocols(facts: Facts) -> str:
+    return f"""## Protocols
+
+A map becomes boxes: pixels at or above the {QUANTILE:g} quantile of those above its minimum, joined in 8-connected
+components of at least {MIN_AREA} pixels, the tight boxes of the {MAX_BOXES} with the highest mean heat. Under
+`medground`, which ranks, boxes are half-open, maps are compared in the film's native pixels, and a case that is
+missing, or whose map is constant or not finite, scores the worst value. `paper` is the published scorer, bit for bit,
+so that published numbers can be compared (`iou_paper`)."""
+
+
+def _limits(facts: Facts) -> str:
+    phantom = (
+        """
+- The phantom's films are deformations of **one** CT, and the vision towers of its models were trained with the
+  findings' boxes: its scores say which methods find a known cause, not how well they do on patients.
+- Its edits are exact, because the healthy twin of each patient is known; edits of real films are not."""
+        if facts.phantom
+        else ""
+    )
+    real = (
+        """
+- Edits of real films come from a generative model and can leave traces; the two gates outside the region are there to
+  catch answers that follow those."""
+        if any(not name.startswith("phantom") for name in facts.sources)
+        else ""
+    )
+    return f"""## Limits and intended use
+
+For research on explanations of vision-language models: to compare attribution methods on answers whose cause is known.
+**Not for diagnosis, and not a test of how good a model is at reading films**: only right answers were kept.
+
+- A kept case shows that the region was needed and was enough under these edits; it does not show that every pixel of
+  the box mattered. Boxes are coarse, so even a perfect map does not score 1.
+- All questions are about findings that are present; nothing is said about why a model answers no.
+- Kept cases are not a random sample: easy findings and models that look at the film are over-represented.\
+{phantom}{real}"""
+
+
+def _stays(facts: Facts) -> str:
+    rows = [
+        {"source": f"`{name}`"}
+        | {kind.value: "yes" if licences.may_leave(name, kind) else "no" for kind in (Kind.KEY, Kind.VERDICT, Kind.HASH,
+            Kind.TEXT, Kind.BOXES, Kind.PIXELS)}
+        for name in facts.sources
+    ]  # fmt: skip
+    hidden = (
+        "\n\nThe regions of the test split are kept back, so that no method can be tuned to them; the board has them."
+        if facts.hidden
+        else ""
+    )
+    restricted = (
+        "\n\nWhere a source does not allow it, questions, findings, boxes and films are empty, what a model wrote is "
+        "reduced to yes or no, and counts are not split by finding. Key and sha256 of the provider's "
+        "file tell which film is meant."
+        if facts.restricted
+        else ""
+    )
+    return f"## What stays back\n\n{_table(rows)}{restricted}{hidden}"
+
+
+def _datasheet(facts: Facts) -> str:
+    patients = len({(row["source"], row["patient_id"]) for row in facts.cases})
+    revisions = [
+        {"model": f"`{model}`", "revision": f"`{revision}`" if revision else "not recorded"}
+        for model, revision in sorted({(row["model"], row["revision"]) for row in facts.cases}, key=str)
+    ]
+    return f"""## Datasheet
+
+- **Motivation.** Localisation scores of explanations mean little when the model looked elsewhere; here it is known
+  where it looked.
+- **Composition.** {len(facts.cases):,} cases on {len(facts.films):,} films of {patients:,} patients. One row per model,
+  mode and sample. Nothing links a row to a person beyond the pseudonyms of the sources.
+- **Collection.** Films, findings and boxes come from the sources below; answers from the models, greedily decoded.
+- **Preprocessing.** Films are as their source ships them. Edits and the filter are described above.
+- **Uses.** See *Limits and intended use*.
+- **Distribution.** Under the licence of each source; what may not leave is not here.
+- **Maintenance.** Each version is a tagged commit; the tag names the commit of the code that made it.
+
+Made by medground {facts.version or "of unknown version"}{f", profile `{facts.profile}`" if facts.profile else ""}\
+{f", seed {facts.made_by['seed']}" if "seed" in facts.made_by else ""}.
+
+{_table(revisions)}"""
+
+
+def _licences(facts: Facts) -> str:
+    credits = "\n".join(_credit(name) for name in facts.sources)
+    return f"""## Licences and credits
+
+{credits}
+
+The tables of cases (keys, verdicts, counts, scores) are under the MIT License; `LICENSE.md` has the notices in full."""
+
+
+def _credit(name: str) -> str:
+    source = licences.source(name)
+    return f"- **{source.title}** (`{name}`): {source.licence}. {source.credit} <{source.url}>"
+
+
+def _licence_file(facts: Facts) -> str:
+    credits = "\n".join(_credit(name) for name in facts.sources)
+    return f"""# Licences and credits
+
+{credits}
+
+The tables of cases (keys, verdicts, counts, scores): MIT License, Copyright (c) 2026 The MedGround authors.
+
+## MIT License
+
+{MIT}
+"""
+
+
+def _citation(facts: Facts) -> str:
+    return f"""## Citation
+
+```bibtex
+{facts.citation}
+```
+
+Cite the work that introduced the filter, *Rethinking Visual Attribution for Chest X-ray Reasoning in LVLMs* (Xiong et
+al., 2026), and the sources above as well."""
+
+
+SECTIONS = (_title, _use, _filter, _proof, _baselines, _protocols, _limits, _stays, _datasheet, _licences, _citation)
+
+
+def _yaml(values: dict) -> str:
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _table(rows: list[dict]) -> str:
+    """A Markdown table; numbers to the right."""
+    if not rows:
+        return "(none)"
+    numeric = [name for name, value in rows[0].items() if isinstance(value, int) or str(value)[:1].isdigit()]
+    lines = [
+        "| " + " | ".join(rows[0]) + " |",
+        "|" + "|".join("---:" if name in numeric else "---" for name in rows[0]) + "|",
+    ]
+    lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    text = f"{value:,}" if isinstance(value, int) else str(value)
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def _list(names: list[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _size_category(rows: int) -> str:
+    return "n<1K" if rows < 1_000 else "1K<n<10K" if rows < 10_000 else "10K<n<100K"
+
+
+def _unpacked_bytes(shard: Path) -> int:
+    file = pq.ParquetFile(shard)
+    return sum(file.metadata.row_group(group).total_byte_size for group in range(file.num_row_groups))

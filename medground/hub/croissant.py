@@ -1,0 +1,107 @@
+"""The folder described in Croissant 1.0, with the responsible-AI fields that the Hub's own description lacks."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+
+from . import licences, tables
+from .facts import Facts
+
+NAME = "medground"
+
+
+def describe(facts: Facts, limits: str) -> dict:
+    """The description as JSON-LD; ``limits`` is the card's section on them."""
+    files = [shard for splits in facts.shards.values() for shards in splits.values() for shard in shards]
+    return {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
+        "name": NAME,
+        "description": "Chest X-ray questions, models' right answers, and the regions proven to have caused them.",
+        "version": facts.made_by.get("medground", ""),
+        "license": sorted({licences.source(name).url for name in facts.sources}),
+        "citeAs": facts.citation,
+        "isLiveDataset": False,
+        "distribution": [
+            {
+                "@type": "cr:FileObject",
+                "@id": file.relative_to(facts.folder).as_posix(),
+                "name": file.relative_to(facts.folder).as_posix(),
+                "contentUrl": file.relative_to(facts.folder).as_posix(),
+                "contentSize": f"{file.stat().st_size} B",
+                "encodingFormat": "application/vnd.apache.parquet",
+                "sha256": _sha256(file),
+            }
+            for file in files
+        ],
+        "recordSet": [
+            {
+                "@type": "cr:RecordSet",
+                "@id": f"{config}/{split}",
+                "name": f"{config}/{split}",
+                "field": [_field(config, split, column, shards[0], facts.folder) for column in tables.CONFIGS[config]],
+            }
+            for config, splits in facts.shards.items()
+            for split, shards in splits.items()
+            if len(shards) == 1
+        ],
+        "rai:dataCollection": "Films, findings and boxes are those of the sources; answers are greedily decoded.",
+        "rai:dataAnnotationProtocol": (
+            "Three-step filter: right on the original film, flips when the region is edited, stays when the rest is."
+        ),
+        "rai:dataUseCases": "Comparing visual attribution methods on answers whose cause is known. Not for diagnosis.",
+        "rai:dataLimitations": limits.split("\n", 2)[2],
+        "rai:dataBiases": "Only right answers about findings that are present; those that a model reads well dominate.",
+        "rai:personalSensitiveInformation": (
+            "No names or dates. Films that may not be shared are given by key and hash only."
+            if facts.restricted
+            else "No names or dates."
+        ),
+    }
+
+
+CONTEXT = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "dct": "http://purl.org/dc/terms/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileObject": "cr:fileObject",
+    "isLiveDataset": "cr:isLiveDataset",
+    "recordSet": "cr:recordSet",
+    "repeated": "cr:repeated",
+    "source": "cr:source",
+}
+_DATA_TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float"}
+
+
+def _field(config: str, split: str, column: tables.Column, shard: Path, folder: Path) -> dict:
+    image = column.type == tables.IMAGE
+    nested = pa.types.is_list(column.type)
+    return {
+        "@type": "cr:Field",
+        "@id": f"{config}/{split}/{column.name}",
+        "name": f"{config}/{split}/{column.name}",
+        "dataType": "sc:ImageObject" if image else _DATA_TYPES["double" if nested else str(column.type)],
+        **({"repeated": True} if nested else {}),
+        "source": {
+            "fileObject": {"@id": shard.relative_to(folder).as_posix()},
+            "extract": {"column": column.name},
+        },
+    }
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

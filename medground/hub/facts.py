@@ -1,0 +1,72 @@
+"""What the shards of a folder say: the only thing that the card and the Croissant file are written from."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from . import licences, tables
+from .licences import Kind
+
+COUNTS = ("asked", "right", "flipped", "stayed", "kept")
+
+
+class Facts:
+    """What the shards say: tables without pixels, sizes and hashes of files."""
+
+    def __init__(self, folder: Path, made_by: dict, hidden: bool) -> None:
+        self.folder, self.made_by, self.hidden = folder, made_by, hidden
+        self.shards: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+        for config in tables.CONFIGS:
+            for shard in sorted((folder / config).glob("*.parquet")):
+                self.shards[config][shard.name.split("-")[0]].append(shard)
+        self.cases = [row for mode in ("direct", "reasoning") for row in self.rows(mode)]
+        self.films = self.rows("films", [name for name in tables.schema("films").names if name != "image"])
+        self.retention = self.rows("retention")
+        self.board = {split: self.rows("baselines", split=split) for split in self.shards["baselines"]}
+        self.sources = sorted({row["source"] for row in self.retention})
+        self.profile = made_by.get("profile", "")
+        self.total = {name: sum(row[name] for row in self.retention) for name in COUNTS}
+
+    def rows(self, config: str, columns: list[str] | None = None, split: str | None = None) -> list[dict]:
+        """The rows of a config, or of one of its splits."""
+        found = [shard for name, shards in self.shards[config].items() if split in (None, name) for shard in shards]
+        return [row for shard in found for row in pq.read_table(shard, columns=columns).to_pylist()]
+
+    def counts(self, *by: str) -> list[dict]:
+        """The filter's counts for each value of the columns ``by``, and the share of the right that was kept."""
+        sums: dict[tuple, dict] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
+        for row in self.retention:
+            for name in COUNTS:
+                sums[tuple(row[column] or "" for column in by)][name] += row[name]
+        return [
+            dict(zip(by, key, strict=True)) | count | {"kept of right": share(count["kept"], count["right"])}
+            for key, count in sorted(sums.items())
+        ]
+
+    @property
+    def phantom(self) -> bool:
+        return any(name.startswith("phantom") for name in self.sources)
+
+    @property
+    def restricted(self) -> list[str]:
+        return [name for name in self.sources if not licences.may_leave(name, Kind.PIXELS)]
+
+    @property
+    def version(self) -> str:
+        return " ".join(filter(None, (self.made_by.get("medground"), self.made_by.get("commit", "")[:12])))
+
+    @property
+    def citation(self) -> str:
+        """BibTeX of this version."""
+        return (
+            "@misc{medground,\n  title = {MedGround: a causally verified benchmark of visual attribution for chest "
+            f"X-ray models}},\n  author = {{The MedGround authors}},\n  version = {{{self.version}}}\n}}"
+        )
+
+
+def share(part: int, whole: int) -> str:
+    """A part of a whole in per cent."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"

@@ -1,0 +1,256 @@
+"""The folder that is pushed: the pipeline's tables as typed Parquet shards, withheld where a licence says so.
+
+The same tables give the same bytes: rows are sorted, shards are cut by size, nothing is dated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .. import records
+from ..errors import MedgroundError
+from ..lvlm.verdict import parse_verdict
+from . import card, guard
+from .facts import COUNTS
+from .licences import Kind, may_leave, source
+from .tables import CONFIGS, schema
+
+SPLITS = ("dev", "test")
+SHARD_BYTES = 256 << 20
+ROW_GROUP = 128
+
+
+def build(data: Path | str, out: Path | str, *, hide_test_regions: bool = False) -> None:
+    """Make the folder ``out`` from the tables under ``data``; replaces it whole, or leaves it as it was.
+
+    With ``hide_test_regions`` the expert boxes of the test split stay back. Raises MedgroundError for a table that is
+    missing or wrong, LicenceError for a source that declares nothing.
+    """
+    data, out = Path(data), Path(out)
+    tables = Tables(data)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    try:
+        for config, splits in _rows(tables, hide_test_regions).items():
+            for split, rows in splits.items():
+                _write(partial / config, split, rows, config)
+        for mode, answers in tables.records.items():
+            _write_records(partial / f"{mode}.json", answers)
+        card.write(partial, tables.made_by, hidden=hide_test_regions)
+        guard.check(partial)
+        partial.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+class Tables:
+    """What the pipeline made, read and checked: cases, the samples they ask about, counts, board."""
+
+    def __init__(self, data: Path) -> None:
+        self.root = data.parent
+        cases = records.read_rows(data / "cases" / "cases.parquet", records.CASES)
+        self.made_by = records.made_by(data / "cases" / "cases.parquet")
+        self.cases = sorted((case for case in cases if case["kept"]), key=_case_order)
+        if not self.cases:
+            raise MedgroundError(f"{data}/cases/cases.parquet keeps no case; there is nothing to export")
+        self.samples = {
+            (sample["source"], sample["index"]): sample
+            for name in sorted({case["source"] for case in cases})
+            for sample in records.read_rows(data / "samples" / name / "samples.parquet", records.SAMPLES)
+        }
+        self.retention = _read_json(data / "cases" / "retention.json")
+        self.records = {mode: _read_json(data / f"cases/{mode}.json") for mode in sorted({c["mode"] for c in cases})}
+        self.board = records.read_rows(data / "board" / "board.parquet", records.BOARD)
+        self.revisions = {
+            model: _revision(data / "answers" / f"{model}.parquet") for model in sorted({c["model"] for c in cases})
+        }
+
+    def sample(self, case: dict) -> dict:
+        """The sample that a case asks about."""
+        if (case["source"], case["index"]) not in self.samples:
+            raise MedgroundError(f"{case['case_id']}: its sample is not in samples.parquet; run `dvc repro`")
+        return self.samples[case["source"], case["index"]]
+
+
+def shards(folder: Path, config: str, split: str) -> list[Path]:
+    """The shards of a split in order."""
+    return sorted(folder.glob(f"{config}/{split}-*.parquet"))
+
+
+def _rows(tables: Tables, hide_test_regions: bool) -> dict[str, dict[str, Iterable[dict]]]:
+    """Config to split to rows."""
+    return {
+        **{
+            mode: {
+                split: [
+                    _case(case, tables, hide_test_regions and split == "test")
+                    for case in tables.cases
+                    if case["mode"] == mode and case["split"] == split
+                ]
+                for split in SPLITS
+            }
+            for mode in tables.records
+        },
+        "films": {split: _films(tables, split) for split in SPLITS},
+        "retention": {"total": _retention(tables.retention)},
+        "baselines": {split: _baselines(tables, split) for split in SPLITS},
+    }
+
+
+def _case(case: dict, tables: Tables, hide_regions: bool) -> dict:
+    sample = tables.sample(case)
+    row = {
+        **case,
+        "revision": tables.revisions[case["model"]],
+        "film": film_key(sample),
+        "width": sample["width"],
+        "height": sample["height"],
+        "regions": None if hide_regions else sample["regions"],
+    }
+    return _withheld(row, "direct")
+
+
+def film_key(sample: dict) -> str:
+    """The name of a film within its source: the provider's file name without its folder and ending."""
+    return Path(sample["film"]).name.split(".")[0]
+
+
+def _films(tables: Tables, split: str) -> Iterator[dict]:
+    films: dict[tuple[str, str], dict] = {}
+    for case in tables.cases:
+        if case["split"] == split:
+            sample = tables.sample(case)
+            first = films.setdefault((case["source"], film_key(sample)), sample)
+            if first["film"] != sample["film"]:
+                raise MedgroundError(f"{first['film']} and {sample['film']} have one name; rename one of them")
+    for (name, key), sample in sorted(films.items()):
+        path = tables.root / sample["film"]
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise MedgroundError(f"{path} cannot be read ({error.strerror}); run `dvc repro ingest`") from None
+        row = {
+            "source": name,
+            "film": key,
+            "split": split,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "licence": source(name).licence,
+            "obtain": source(name).obtain,
+            "width": sample["width"],
+            "height": sample["height"],
+            "image": {"bytes": content, "path": f"{key}{path.suffix}"},
+        }
+        yield _withheld(row, "films")
+
+
+def _retention(counts: list[dict]) -> list[dict]:
+    """The filter's counts; over all findings where a source does not let their names leave."""
+    sums: dict[tuple, dict] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
+    for row in counts:
+        finding = row["finding"] if may_leave(row["source"], Kind.TEXT) else None
+        total = sums[row["model"], row["mode"], row["source"], finding or "", row["control"]]
+        for name in COUNTS:
+            total[name] += row[name]
+    return [
+        {"model": model, "mode": mode, "source": name, "finding": finding or None, "control": control, **total}
+        for (model, mode, name, finding, control), total in sorted(sums.items())
+    ]
+
+
+def _baselines(tables: Tables, split: str) -> list[dict]:
+    """The board's rows of the pipeline's own entries; tracks by finding where the finding's name may leave."""
+    named = {case["finding"] for case in tables.cases if may_leave(case["source"], Kind.TEXT)}
+    rows = [
+        row
+        for row in tables.board
+        if row["split"] == split
+        and row["kind"] in ("method", "floor")
+        and (not row["track"].startswith("finding=") or row["track"].removeprefix("finding=") in named)
+    ]
+    return sorted(rows, key=lambda row: (row["track"], row["rank"], row["entry"]))
+
+
+def _withheld(row: dict, config: str) -> dict:
+    """The columns of a config, None where the row's source does not let them leave."""
+    return {
+        column.name: row[column.name] if may_leave(row["source"], column.kind) else None for column in CONFIGS[config]
+    }
+
+
+def _write(folder: Path, split: str, rows: Iterable[dict], config: str) -> None:
+    """Write a split as ``<split>-00000-of-0000n.parquet``; one empty shard where there are no rows."""
+    folder.mkdir(exist_ok=True)
+    parts = []
+    for batch in _batches(rows):
+        parts.append(folder / f".{split}-{len(parts)}")
+        table = pa.Table.from_pylist(batch, schema(config))
+        pq.write_table(table, parts[-1], compression="zstd", row_group_size=ROW_GROUP)
+    for number, part in enumerate(parts):
+        part.rename(folder / f"{split}-{number:05d}-of-{len(parts):05d}.parquet")
+
+
+def _batches(rows: Iterable[dict]) -> Iterator[list[dict]]:
+    """Rows in runs of about `SHARD_BYTES` of image; at least one run."""
+    batch, size, runs = [], 0, 0
+    for row in rows:
+        content = len(row["image"]["bytes"]) if row.get("image") else 0
+        if batch and size + content > SHARD_BYTES:
+            yield batch
+            batch, size, runs = [], 0, runs + 1
+        batch.append(row)
+        size += content
+    if batch or not runs:
+        yield batch
+
+
+def _write_records(path: Path, answers: list[dict]) -> None:
+    """The paper's format; where a source lets only verdicts leave, they stand in for what the model wrote."""
+    lines = []
+    for record in sorted(answers, key=lambda record: (record["model"], record["dataset"], record["index"])):
+        if not may_leave(record["dataset"], Kind.TEXT):
+            record = {
+                key: _verdict(value) if key.startswith("prediction") else value
+                for key, value in record.items()
+                if key.startswith("prediction") or key in guard.RECORD_KEYS
+            }
+        lines.append(json.dumps(record, ensure_ascii=False))
+    path.write_text("[" + ",\n".join(lines) + "]\n")
+
+
+def _verdict(text: str) -> str:
+    return {"yes": "Yes", "no": "No"}.get(parse_verdict(text), "")
+
+
+def _case_order(case: dict) -> tuple:
+    return case["model"], case["mode"], case["source"], case["index"]
+
+
+def _revision(answers: Path) -> str:
+    """The revision of the model that wrote a table of answers, from the table's metadata."""
+    records.read_table(answers, records.ANSWERS)
+    revision = records.made_by(answers).get("settings", {}).get("revision")
+    if not revision:
+        raise MedgroundError(f"{answers} does not say which revision of the model wrote it; run `dvc repro answer`")
+    return revision
+
+
+def _read_json(path: Path) -> list[dict]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise MedgroundError(f"{path} is missing; run `dvc repro verify`") from None
+    except ValueError as error:
+        raise MedgroundError(f"{path} is not JSON ({error}); run `dvc repro verify`") from None

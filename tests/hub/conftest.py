@@ -1,0 +1,187 @@
+"""A small, complete `data/` tree: three sources that may leave and three that may not, two models, both modes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medground import records
+from medground.causality.verify import released_records, retention
+from medground.images import write_film
+
+OPEN = ("nih_cxr", "phantom_lesion", "phantom_region")
+RESTRICTED = ("imagenome", "padchest_gr", "vindr_cxr")
+MODELS = ("phantom-gemma3", "phantom-qwen2_5_vl")
+MODES = ("direct", "reasoning")
+SAMPLES = 6  # of each source
+WIDTH, HEIGHT = 60, 75
+FINDINGS = {name: f"{name} finding" for name in RESTRICTED} | dict.fromkeys(OPEN, "cardiomegaly")
+SECRET_BOX = [11.125, 13.0625, 41.03125, 47.015625]
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory) -> Path:
+    """The tree with all sources; read only."""
+    return make_tree(tmp_path_factory.mktemp("tree"), OPEN + RESTRICTED)
+
+
+@pytest.fixture(scope="session")
+def phantom_tree(tmp_path_factory) -> Path:
+    """The tree of the default profile; read only."""
+    return make_tree(tmp_path_factory.mktemp("phantom"), ("phantom_lesion", "phantom_region"))
+
+
+def make_tree(root: Path, sources: tuple[str, ...], seed: int = 0) -> Path:
+    """Write ``root/data``; cases and counts come from the library's own filter, films are noise."""
+    rng = np.random.default_rng(seed)
+    data = root / "data"
+    samples = {source: _samples(root, source, rng) for source in sources}
+    for source, rows in samples.items():
+        records.write_table(rows, records.SAMPLES, data / f"samples/{source}/samples.parquet")
+    everything = [sample for rows in samples.values() for sample in rows]
+    answers, cases = [], []
+    for model in MODELS:
+        rows = [row for mode in MODES for sample in everything for row in _answers(model, mode, sample)]
+        records.write_table(
+            rows, records.ANSWERS, data / f"answers/{model}.parquet", settings={"revision": f"revision of {model}"}
+        )
+        answers += rows
+        cases += [_case(model, mode, sample) for mode in MODES for sample in everything]
+    provenance = {"medground": "0.1.0", "commit": "a" * 40, "profile": "fixture", "seed": 1}
+    provenance["settings"] = {"verify": {"seeds": 1, "agreement": 1}}
+    records.write_table(cases, records.CASES, data / "cases/cases.parquet", **provenance)
+    (data / "cases/retention.json").write_text(json.dumps(retention(cases)))
+    for mode in MODES:
+        (data / f"cases/{mode}.json").write_text(json.dumps(released_records(cases, answers, mode)))
+    records.write_table(_board(everything), records.BOARD, data / "board/board.parquet", medground="0.1.0")
+    return root
+
+
+def _samples(root: Path, source: str, rng) -> list[dict]:
+    rows = []
+    for index in range(SAMPLES):
+        film = _film(root, source, index, rng)
+        rows.append(
+            {
+                "source": source,
+                "index": index,
+                "patient_id": f"{source}-patient-{index}",
+                "split": ("dev", "test")[index % 2],
+                "film": film.relative_to(root).as_posix(),
+                "twin": None,
+                "width": WIDTH,
+                "height": HEIGHT,
+                "finding": FINDINGS[source],
+                "question": f"Is there evidence of {FINDINGS[source]} in the image?",
+                "answer": "Yes",
+                "regions": [SECRET_BOX, [1.0, 2.0, 3.0 + index, 4.0]],
+                "licence": "as declared",
+            }
+        )
+    return rows
+
+
+def _film(root: Path, source: str, index: int, rng) -> Path:
+    """A film as the source ships it, under a name as the source gives it."""
+    pixels = rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    name = hashlib.md5(f"{source}{index}".encode()).hexdigest()
+    if source == "vindr_cxr":
+        path = root / f"raw/vindr-cxr/1.0.0/test/{name}.dicom"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\x00" * 128 + b"DICM" + pixels.tobytes())
+    elif source == "imagenome":
+        path = root / f"raw/mimic-cxr-jpg/2.1.0/files/p10/p1000{index}/s5000{index}/{name}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    elif source == "padchest_gr":
+        path = root / f"raw/PadChest_GR/{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.astype(np.uint16) * 200).save(path)
+    else:
+        path = root / f"data/samples/{source}/films/{index:06d}.png"
+        write_film(path, pixels)
+    return path
+
+
+def _kept(model: str, sample: dict) -> bool:
+    """All but the last sample of a source; and one fewer for the second model."""
+    return sample["index"] < SAMPLES - 1 - MODELS.index(model)
+
+
+def _answers(model: str, mode: str, sample: dict) -> list[dict]:
+    flips = _kept(model, sample)
+    edits = {"original": "Yes", "region_removed": "No" if flips else "Yes", "background_removed": "Yes",
+             "background_normal": "Yes"}  # fmt: skip
+    return [
+        {
+            "model": model,
+            "mode": mode,
+            "source": sample["source"],
+            "index": sample["index"],
+            "edit": edit,
+            "seed": -1 if edit == "original" else 0,
+            "text": _text(mode, sample, verdict),
+            "verdict": verdict.lower(),
+            "margin": 1.5,
+        }
+        for edit, verdict in edits.items()
+    ]
+
+
+def _text(mode: str, sample: dict, verdict: str) -> str:
+    return f"{verdict}." if mode == "direct" else f"I looked for {sample['finding']}. The answer is {verdict.lower()}."
+
+
+def _case(model: str, mode: str, sample: dict) -> dict:
+    kept = _kept(model, sample)
+    return {
+        "case_id": records.case_id(model, mode, sample["source"], sample["index"]),
+        "model": model,
+        "mode": mode,
+        **{name: sample[name] for name in ("source", "index", "patient_id", "split", "finding")},
+        "control": "honest",
+        "question": f"{sample['question']} ({mode})",
+        "answer": _text(mode, sample, "Yes"),
+        "right": True,
+        "seeds": 1,
+        "flipped": int(kept),
+        "stayed_removed": 1,
+        "stayed_normal": 1,
+        "passed": int(kept),
+        "kept": kept,
+        "reason": "kept" if kept else "not flipped",
+    }
+
+
+def _board(samples: list[dict]) -> list[dict]:
+    sources = sorted({sample["source"] for sample in samples})
+    tracks = ["all", *(f"source={source}" for source in sources)]
+    tracks += sorted({f"finding={sample['finding']}" for sample in samples})
+    entries = {"medfocus": ("method", 0.5), "center_box": ("floor", 0.2), "somebody": ("submission", 0.4)}
+    return [
+        {
+            "track": track,
+            "split": split,
+            "entry": entry,
+            "kind": kind,
+            "cases": 10,
+            "coverage": 1.0,
+            **dict.fromkeys(("iou", "f1", "precision", "recall", "hit", "energy", "average_precision"), mean),
+            "iou_low": mean - 0.1,
+            "iou_high": mean + 0.1,
+            "rank": rank,
+            "rank_low": rank,
+            "rank_high": rank,
+            "tie": "abc"[rank - 1],
+            "seconds": 0.25,
+            "iou_paper": mean,
+        }
+        for track in tracks
+        for split in ("dev", "test")
+        for rank, (entry, (kind, mean)) in enumerate(sorted(entries.items(), key=lambda item: -item[1][1]), 1)
+    ]
