@@ -1,0 +1,1 @@
+"""The Streamlit app: it reads the tables, and writes nothing but submissions."""

@@ -1,0 +1,258 @@
+"""Cases: one verified question at a time, with everything that speaks for and against a map."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from leaderboard import charts, pictures, tables
+from leaderboard.text import plain
+from medground.geometry import resample
+from medground.hub.licences import Kind, source
+from medground.scoring import boxes_from_heatmap
+
+GATES = {  # edit: (title, the verdict that passes)
+    "original": ("Original", "yes"),
+    "region_removed": ("Region removed", "no"),
+    "background_removed": ("Background removed", "yes"),
+    "background_normal": ("Background normal", "yes"),
+}
+REASONS = {
+    "kept": "Kept: the answer depends on the region, and only on it.",
+    "wrong": "Not kept: the model did not find the finding on the original film.",
+    "unparsable": "Not kept: the answer on the original film is neither yes nor no.",
+    "not flipped": "Not kept: without the region the model still answered yes.",
+    "not stayed": "Not kept: a changed background turned the answer.",
+}
+ANY = "any"
+
+
+def narrow(cases: pd.DataFrame) -> pd.DataFrame:
+    """The cases that fit what the reader chose; an address with `?case=` opens wide enough to hold that case."""
+    asked = cases[cases.case_id == st.query_params.get("case")]
+    with st.expander("Filter cases", icon=":material/filter_list:", expanded=False), st.container(horizontal=True):
+        for column in ("split", "model", "mode", "source", "finding"):
+            options = [ANY, *sorted(cases[column].unique())]
+            value = st.selectbox(column.capitalize(), options, key=f"case_{column}")
+            if value != ANY:
+                cases = cases[cases[column] == value]
+        options = ["kept", "not kept", ANY]
+        start = 0 if asked.empty or asked.kept.all() else 1
+        outcome = st.selectbox("Outcome", options, index=start, key="case_outcome")
+        if outcome != ANY:
+            cases = cases[cases.kept == (outcome == "kept")]
+    return cases
+
+
+def choose(cases: pd.DataFrame) -> pd.Series:
+    """One case: picked from the list, stepped to, or named in the address."""
+    names = cases.case_id.tolist()
+    if "case" not in st.session_state and st.query_params.get("case") in names:
+        st.session_state.case = st.query_params["case"]
+    if st.session_state.get("case") not in names:
+        st.session_state.case = names[0]
+
+    def step(by: int) -> None:
+        st.session_state.case = names[(names.index(st.session_state.case) + by) % len(names)]
+
+    titles = {
+        row.case_id: f"{row.finding} · {row.case_id}" if tables.may_show(row.source, Kind.TEXT) else row.case_id
+        for row in cases[["case_id", "finding", "source"]].itertuples()
+    }
+    with st.container(horizontal=True, vertical_alignment="bottom", key="case_row"):
+        st.selectbox(f"Case ({len(names):,} fit the filter)", names, key="case", format_func=titles.get)
+        st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))
+        st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1,))
+    st.query_params["case"] = st.session_state.case
+    return cases.iloc[names.index(st.session_state.case)]
+
+
+def explainers(case: pd.Series) -> list[str]:
+    """The entries that are on the board of this case's model and mode, best first."""
+    board = tables.board()
+    rows = board[(board.split == case.split) & (board.track == f"model={case.model}")]
+    rows = rows if len(rows) else board[(board.split == case.split) & (board.track == "all")]
+    return rows.sort_values(["rank", "entry"]).entry.tolist()
+
+
+def words(case: pd.Series) -> None:
+    """Question and answer, as text."""
+    if not tables.may_show(case.source, Kind.TEXT):
+        st.info(f"The licence of {plain(case.source)} keeps question and answer back.", icon=":material/lock:")
+        return
+    first = tables.answers(case)
+    first = first[first.edit == "original"]
+    with st.container(border=True, gap=None):
+        st.caption(f"{plain(case.model)} was asked ({case['mode']})")
+        st.text(case.question)
+        st.caption("and answered")
+        st.text(case.answer)
+        if len(first):
+            margin = first.margin.iloc[0]
+            st.caption(f"Margin, log p(Yes) − log p(No): {margin:+.2f} nats" if np.isfinite(margin) else "")
+    st.caption(REASONS.get(case.reason, plain(case.reason)))
+
+
+def choose_entries(case: pd.Series) -> list[str]:
+    """The entries whose maps are shown; at first the two that lead."""
+    known = explainers(case)
+    return st.multiselect("Maps of", known, default=known[:2], max_selections=5, key="case_entries")
+
+
+@st.fragment
+def maps(case: pd.Series, chosen: list[str]) -> None:
+    """The film, then the maps of the chosen entries beside it."""
+    if not tables.may_show(case.source, Kind.PIXELS) or not tables.exists(case.film):
+        restricted(case)
+        return
+    shown = region_shown(case)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        opacity = st.slider("Opacity of the maps", 0, 100, 60, 5, format="%d %%", key="case_opacity", width=260) / 100
+        region = st.toggle("Expert region", value=shown, disabled=not shown, key="case_region")
+        scored = st.toggle("Scored boxes", value=True, help="The boxes that the map becomes", key="case_boxes")
+    if not shown:
+        st.info("The expert regions of these cases are kept back.", icon=":material/lock:")
+    film, scale = tables.film(case.film)
+    regions = list(case.regions) if region and shown else []
+    numbers = case_scores(case, tuple(chosen))
+    with st.container(key="pictures_maps"):
+        columns = st.columns(max(2, min(3, len(chosen) + 1)))
+    with columns[0]:
+        st.image(pictures.draw(film, scale, regions=regions), width="stretch", alt=f"Radiograph, {case.finding}")
+        st.caption("The film" + (", with the expert region in cyan" if regions else ""))
+    for number, entry in enumerate(chosen, 1):
+        with columns[number % len(columns)]:
+            explanation(entry, case, film, scale, regions, opacity, scored, numbers.get(entry))
+
+
+def region_shown(case: pd.Series) -> bool:
+    """Whether the expert's region, and what would give it away, may be shown."""
+    return not tables.hidden(case.split) and tables.may_show(case.source, Kind.BOXES)
+
+
+def explanation(entry, case, film, scale, regions, opacity, scored, iou) -> None:
+    """One entry's map or boxes over the film, with its score on this case."""
+    row = tables.attribution(entry, case)
+    if row is None:
+        st.image(pictures.draw(film, scale, regions=regions), width="stretch", alt="No map")
+        st.caption(f"**{plain(entry)}**: no map for this case; it scores 0")
+        return
+    grid = extent = None
+    boxes = row["boxes"] or []
+    if row["grid"] is not None:
+        grid = np.array(row["grid"], np.float64).reshape(row["grid_height"], row["grid_width"])
+        extent = tuple(row["extent"] or (0, 0, case.width, case.height))
+        boxes = boxes_from_heatmap(resample(grid, extent, case.height, case.width)) if scored else []
+    picture = pictures.draw(
+        film, scale, grid=grid, extent=extent, regions=regions, boxes=boxes if scored else (), opacity=opacity
+    )
+    st.image(picture, width="stretch", alt=f"Map of {entry}")
+    note = f"**{plain(entry)}**" + (f": IoU {iou:.3f}" if iou is not None else "")
+    st.caption(note + (", its boxes in amber" if scored and boxes else ""))
+
+
+def case_scores(case: pd.Series, entries: tuple[str, ...]) -> dict[str, float]:
+    """IoU of each entry on this case; none where that would help to tune to a region that is kept back."""
+    if not entries or not region_shown(case):
+        return {}
+    scores = tables.scores(entries)
+    return dict(scores[scores.case_id == case.case_id][["entry", "iou"]].itertuples(index=False))
+
+
+def restricted(case: pd.Series) -> None:
+    """What to say where the film is not shown."""
+    declared = source(case.source)
+    st.info(
+        f"No film is shown here. Licence: {plain(declared.licence)}. To see it, get {plain(declared.title)} "
+        f"({plain(declared.obtain)}), join it with `medground films`, and run this app on your own machine with "
+        "`MEDGROUND_PRIVATE=1`. Films that may be shared come with `dvc repro`.",
+        icon=":material/hide_image:",
+    )
+
+
+def gates(case: pd.Series) -> None:
+    """The four images that a case has to pass, with what the model said to each."""
+    st.subheader("The gates")
+    st.markdown("A case is kept when the answer goes with the region, and stays when everything else changes.")
+    if not region_shown(case) or not tables.may_show(case.source, Kind.EDITED):
+        st.info("The edited films would show where the region is; they are kept back too.", icon=":material/lock:")
+        return
+    edits, answers = tables.edits(case), tables.answers(case)
+    seed = 0
+    if case.seeds > 1:
+        seed = st.segmented_control(
+            "Edit", range(case.seeds), default=0, format_func=lambda n: f"no. {n + 1}", required=True
+        )
+    with st.container(key="pictures_gates"):
+        columns = st.columns(4)
+    for column, (edit, (title, wanted)) in zip(columns, GATES.items(), strict=True):
+        with column:
+            gate(case, edit, title, wanted, edits[edits.edit == edit], answers[answers.edit == edit], seed)
+    if case.seeds > 1:
+        st.caption(
+            f"Of {case.seeds} edits of each kind: {case.flipped} flipped, {case.stayed_removed} and "
+            f"{case.stayed_normal} stayed, {case.passed} passed all three."
+        )
+
+
+def gate(case, edit, title, wanted, edits, answers, seed) -> None:
+    """One gate: picture, verdict, and whether it passes."""
+    path = case.film if edit == "original" else next(iter(edits.path[edits.seed == edits.seed.min() + seed]), "")
+    if path and tables.exists(path):
+        film, scale = tables.film(path, side=420)
+        st.image(pictures.draw(film, scale, regions=case.regions), width="stretch", alt=title)
+    else:
+        st.caption("(the picture is not here)")
+    st.markdown(f"**{title}**")
+    if edit != "original":
+        answers = answers[answers.seed == answers.seed.min() + seed]
+    if answers.empty:
+        st.caption("not asked")
+        return
+    verdict = answers.verdict.iloc[0]
+    colour, sign = ("green", ":material/check:") if verdict == wanted else ("red", ":material/close:")
+    st.badge(f"{verdict}, wanted {wanted}", icon=sign, color=colour)
+    st.text(answers.text.iloc[0])
+
+
+def effects(case: pd.Series, chosen: list[str]) -> None:
+    """Concept and token effects of the entries that report them."""
+    rows = {entry: tables.attribution(entry, case) for entry in chosen}
+    rows = {entry: row for entry, row in rows.items() if row and (row["concepts"] or row["tokens"])}
+    if not rows or not tables.may_show(case.source, Kind.TEXT):
+        return
+    st.subheader("Concepts and tokens")
+    for entry, row in rows.items():
+        st.markdown(f"**{plain(entry)}**")
+        left, right = st.columns(2)
+        if row["concepts"]:
+            with left:
+                st.caption("What masking each concept cost the answer")
+                st.altair_chart(charts.effects(row["concepts"]), alt=f"Concept effects of {entry}")
+        if row["tokens"]:
+            with right:
+                st.caption("Which words of the answer it carried")
+                st.altair_chart(charts.tokens(row["tokens"]), alt=f"Token effects of {entry}")
+        if row["note"]:
+            with st.expander("What the method says about itself"):
+                st.json(json.loads(row["note"]))
+
+
+st.title("Cases")
+cases = tables.cases()
+if cases.empty:
+    st.info("There are no cases yet. Run `dvc repro` to verify some.", icon=":material/inbox:")
+else:
+    chosen = narrow(cases)
+    if chosen.empty:
+        st.info("No case fits this filter. Set one of the choices back to *any*.", icon=":material/filter_alt_off:")
+    else:
+        case = choose(chosen)
+        words(case)
+        entries = choose_entries(case)
+        maps(case, entries)
+        gates(case)
+        effects(case, entries)

@@ -1,0 +1,178 @@
+"""What the pages know: every table that the pipeline wrote, read once per version of its file.
+
+Paths are relative to the repository that the environment variable ``MEDGROUND_ROOT`` names (default: the working
+folder). Each reader is cached on the path and its modification time, so a page sees a new table at once and an old
+one for free. Frames are shared between sessions through copies; change them freely.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import streamlit as st
+from PIL import Image
+
+from medground import params, records
+from medground.errors import MedgroundError
+from medground.hub.licences import Kind, may_leave
+from medground.images import read_film
+
+Stamp = tuple[int, int]
+
+
+def root() -> Path:
+    """The repository whose tables are shown."""
+    return Path(os.environ.get("MEDGROUND_ROOT", "."))
+
+
+def settings():
+    """The active ``params.yaml``, see `medground.params.load`."""
+    return _settings(*_version("params.yaml"))
+
+
+def hidden(split: str) -> bool:
+    """True where the expert regions of a split, and all that would give them away, are kept back."""
+    return split == "test" and settings().publish.hide_test_regions
+
+
+def board() -> pd.DataFrame:
+    """`records.BOARD`: one row per track, split and entry."""
+    return _frame(*_version("data/board/board.parquet"), "BOARD")
+
+
+def cases() -> pd.DataFrame:
+    """`records.CASES` with the film, size, regions and licence of each case's sample, in the order of the table."""
+    versions = tuple(_version(path) for path in _sample_tables())
+    return _cases(_version("data/cases/cases.parquet"), versions)
+
+
+def samples() -> pd.DataFrame:
+    """`records.SAMPLES` of all sources."""
+    return pd.concat([_frame(*_version(path), "SAMPLES") for path in _sample_tables()], ignore_index=True)
+
+
+def retention() -> pd.DataFrame:
+    """What the filter kept: model, mode, source, finding, control, asked, right, flipped, stayed, kept."""
+    return _json_rows(*_version("data/cases/retention.json"))
+
+
+def made_by(path: str) -> dict:
+    """What a table's metadata says about how it was made."""
+    return records.made_by(root() / path)
+
+
+def may_show(source: str, kind: Kind) -> bool:
+    """Whether a source's licence lets this kind of information be shown to anyone.
+
+    Where all who can reach the app have signed the sources' agreements, say so with ``MEDGROUND_PRIVATE=1``.
+    """
+    return os.environ.get("MEDGROUND_PRIVATE") == "1" or may_leave(source, kind)
+
+
+def edits(case: pd.Series) -> pd.DataFrame:
+    """`records.EDITS` of a case's sample; empty where the source's edits are not here."""
+    path = f"data/edits/{case.source}/edits.parquet"
+    if not (root() / path).exists():
+        return records.EDITS.empty_table().to_pandas()
+    table = _frame(*_version(path), "EDITS")
+    return table[table["index"] == case["index"]]
+
+
+def answers(case: pd.Series) -> pd.DataFrame:
+    """`records.ANSWERS` that the case's model gave to the film and its edits."""
+    table = _frame(*_version(f"data/answers/{case.model}.parquet"), "ANSWERS")
+    return table[(table["mode"] == case["mode"]) & (table.source == case.source) & (table["index"] == case["index"])]
+
+
+def attribution(entry: str, case: pd.Series) -> dict | None:
+    """The row of `records.ATTRIBUTIONS` in which an entry explains a case, or None where it has none."""
+    for path in (f"submissions/{entry}/attributions.parquet", f"data/attributions/{case.model}/{entry}.parquet"):
+        if (root() / path).exists():
+            return _attribution(*_version(path), case.case_id)
+    return None
+
+
+def scores(entries: tuple[str, ...], protocol: str = "medground") -> pd.DataFrame:
+    """`records.SCORES` of some entries under one protocol."""
+    return _scores(*_version("data/scores/scores.parquet"), tuple(entries), protocol)
+
+
+def film(path: str, side: int = 720) -> tuple[np.ndarray, float]:
+    """A film as uint8 ``[h, w]``, its longer side at most ``side``, and the shown pixels per native pixel."""
+    return _film(*_version(path), side)
+
+
+def exists(path: str) -> bool:
+    """Whether a file of the repository is here (restricted films need not be)."""
+    return (root() / path).is_file()
+
+
+def _sample_tables() -> list[str]:
+    return sorted(str(path.relative_to(root())) for path in root().glob("data/samples/*/samples.parquet"))
+
+
+def _version(path: str) -> tuple[str, Stamp]:
+    file = root() / path
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        raise MedgroundError(f"{path} is missing; run `dvc repro` to make it, or `dvc pull` to fetch it") from None
+    return str(file), (status.st_mtime_ns, status.st_size)
+
+
+@st.cache_data(show_spinner=False, max_entries=4)
+def _settings(path: str, stamp: Stamp):
+    return params.load(path)
+
+
+@st.cache_data(show_spinner="Reading tables", max_entries=32)
+def _frame(path: str, stamp: Stamp, schema: str) -> pd.DataFrame:
+    return records.read_table(path, getattr(records, schema)).to_pandas()
+
+
+@st.cache_data(show_spinner="Reading cases", max_entries=2)
+def _cases(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> pd.DataFrame:
+    columns = ["source", "index", "film", "width", "height", "regions", "licence"]
+    samples = [_frame(*table, "SAMPLES")[columns] for table in tables]
+    if not samples:
+        raise MedgroundError("data/samples is empty; run `dvc repro` to make it, or `dvc pull` to fetch it")
+    merged = _frame(*cases, "CASES").merge(pd.concat(samples), on=["source", "index"], how="left", validate="m:1")
+    orphans = merged.case_id[merged.film.isna()]
+    if len(orphans):
+        raise MedgroundError(f"data/cases/cases.parquet: {orphans.iloc[0]} has no sample; run `dvc repro`")
+    return merged
+
+
+@st.cache_data(show_spinner=False, max_entries=2)
+def _json_rows(path: str, stamp: Stamp) -> pd.DataFrame:
+    return pd.DataFrame(json.loads(Path(path).read_text()))
+
+
+@st.cache_data(show_spinner="Reading maps", max_entries=256)
+def _attribution(path: str, stamp: Stamp, case_id: str) -> dict | None:
+    rows = ds.dataset(path, schema=records.ATTRIBUTIONS).scanner(
+        filter=ds.field("case_id") == case_id, batch_size=64, batch_readahead=1, use_threads=False
+    )
+    found = [row for batch in rows.to_batches() for row in batch.to_pylist()]
+    return found[0] if found else None
+
+
+@st.cache_data(show_spinner="Reading scores", max_entries=16)
+def _scores(path: str, stamp: Stamp, entries: tuple[str, ...], protocol: str) -> pd.DataFrame:
+    chosen = (ds.field("entry").isin(list(entries))) & (ds.field("protocol") == protocol)
+    table = ds.dataset(path).to_table(filter=chosen)
+    return pa.Table.from_batches(table.to_batches(), table.schema).to_pandas()
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def _film(path: str, stamp: Stamp, side: int) -> tuple[np.ndarray, float]:
+    film = read_film(path)
+    scale = side / max(film.shape)
+    size = max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale))
+    return np.asarray(Image.fromarray(film).resize(size, Image.Resampling.LANCZOS)), scale

@@ -1,0 +1,233 @@
+"""A small, complete `data/` tree with drawn films, made in a second: what the app's tests look at.
+
+The films, the models' answers and the maps are invented; cases, scores and the board are computed from them by the
+library, as the pipeline does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from medground import ranking, records, scoring
+from medground.causality.verify import retention, verify
+from medground.geometry import Letterbox
+from medground.images import read_film, write_film
+
+WIDTH, HEIGHT = 240, 300
+SOURCES = ("phantom_region", "phantom_lesion")
+MODELS = {"phantom-gemma3": (), "phantom-gemma3-shortcut": ("cardiomegaly", "right lung opacity")}
+MODES = ("direct", "reasoning")
+# Where each finding lies on the drawn film: centre x, y and half axes, as shares of the film.
+FINDINGS = {
+    "cardiomegaly": (0.56, 0.62, 0.24, 0.13),
+    "left pleural effusion": (0.74, 0.74, 0.15, 0.08),
+    "right lung opacity": (0.30, 0.42, 0.09, 0.08),
+    "widened mediastinum": (0.50, 0.30, 0.13, 0.13),
+}
+CONCEPTS = {
+    "cardiac silhouette": (0.40, 0.50, 0.74, 0.74),
+    "left lung": (0.55, 0.15, 0.90, 0.80),
+    "right lung": (0.10, 0.15, 0.45, 0.80),
+    "upper mediastinum": (0.40, 0.12, 0.60, 0.42),
+    "left costophrenic angle": (0.75, 0.66, 0.92, 0.82),
+}
+FLOORS = ("random", "center_box", "whole_film")
+METHODS = ("medfocus", "occlusion", "gradcam", "attention_head", *FLOORS)
+EDITS = ("region_removed", "background_removed", "background_normal")
+
+
+def build(root: Path, patients: int = 20, seed: int = 0, hide_test_regions: bool = False) -> Path:
+    """Write the tree of `patients` x 2 films under ``root`` and return ``root``."""
+    rng = np.random.default_rng(seed)
+    samples = _samples(root, patients, rng)
+    answers = _answers(samples, rng)
+    cases = verify(samples, answers, {model: set(found) for model, found in MODELS.items()}, seeds=1, agreement=1)
+    for model in MODELS:
+        table = [row for row in answers if row["model"] == model]
+        records.write_table(table, records.ANSWERS, root / f"data/answers/{model}.parquet")
+    records.write_table(cases, records.CASES, root / "data/cases/cases.parquet")
+    (root / "data/cases/retention.json").write_text(json.dumps(retention(cases), indent=1))
+    kept = [case for case in cases if case["kept"]]
+    scores = [row for method in METHODS for row in _attribute(root, method, kept, samples, rng)]
+    write_board(root, scores, kept)
+    _settings(root, hide_test_regions)
+    return root
+
+
+def _samples(root: Path, patients: int, rng: np.random.Generator) -> list[dict]:
+    rows = []
+    for number in range(patients):
+        source = SOURCES[number % 2]
+        for finding in rng.choice(list(FINDINGS), 2, replace=False):
+            index = sum(row["source"] == source for row in rows)
+            film, twin, box = _draw(str(finding), np.random.default_rng([number, index]))
+            paths = {"film": film, "twin": twin}
+            folder = Path("data/samples") / source
+            names = {name: folder / f"{name}s/{index:04d}.png" for name in paths}
+            for name, picture in paths.items():
+                write_film(root / names[name], picture)
+            rows.append(
+                {
+                    "source": source,
+                    "index": index,
+                    "patient_id": f"patient-{number:03d}",
+                    "split": "dev" if number % 4 < 2 else "test",
+                    **{name: str(path) for name, path in names.items()},
+                    "width": WIDTH,
+                    "height": HEIGHT,
+                    "finding": str(finding),
+                    "question": f"Is there evidence of {finding} in the image?",
+                    "answer": "Yes",
+                    "regions": [box],
+                    "licence": "CC BY 4.0",
+                    "marker": None,
+                }
+            )
+    for source in SOURCES:
+        table = [row for row in rows if row["source"] == source]
+        records.write_table(table, records.SAMPLES, root / f"data/samples/{source}/samples.parquet")
+        records.write_table(
+            [edit for row in table for edit in _edits(root, row)],
+            records.EDITS,
+            root / f"data/edits/{source}/edits.parquet",
+        )
+    return rows
+
+
+def _draw(finding: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """A chest of ellipses with a finding, the same without it, and the finding's box."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH] / [[[HEIGHT]], [[WIDTH]]]
+
+    def blob(cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
+        return gaussian_filter((((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1).astype(float), 4)
+
+    shift = rng.normal(0, 0.015, 2)
+    chest = 0.55 * blob(0.5 + shift[0], 0.62, 0.48, 0.62)
+    for side in (0.28, 0.72):
+        chest -= 0.42 * blob(side + shift[0], 0.45 + shift[1], 0.16, 0.30)
+    chest += 0.22 * blob(0.50 + shift[0], 0.5, 0.05, 0.5) + 0.25 * blob(0.56 + shift[0], 0.62, 0.15, 0.11)
+    chest += 0.05 * np.sin(40 * y + 6 * (x - 0.5) ** 2) * blob(0.5, 0.42, 0.4, 0.3)
+    chest += gaussian_filter(rng.normal(0, 0.25, chest.shape), 1.5)
+    cx, cy, rx, ry = np.add(FINDINGS[finding], (*shift, *rng.normal(0, 0.008, 2)))
+    ill = chest + 0.35 * blob(cx, cy, rx, ry)
+    box = [max(0.0, (cx - rx) * WIDTH), (cy - ry) * HEIGHT, min(float(WIDTH), (cx + rx) * WIDTH), (cy + ry) * HEIGHT]
+    film, twin = (np.clip(40 + 230 * picture, 0, 255).astype(np.uint8) for picture in (ill, chest))
+    return film, twin, [round(float(v), 1) for v in box]
+
+
+def _edits(root: Path, sample: dict) -> list[dict]:
+    film, twin = (read_film(root / sample[name]) for name in ("film", "twin"))
+    x1, y1, x2, y2 = (round(v) for v in sample["regions"][0])
+    inside = np.zeros(film.shape, bool)
+    inside[y1:y2, x1:x2] = True
+    pictures = {
+        "region_removed": np.where(inside, twin, film),
+        "background_removed": np.where(inside, film, twin),
+        "background_normal": np.where(inside, film, np.roll(twin, 3, axis=1)),
+    }
+    rows = []
+    for edit, picture in pictures.items():
+        path = f"data/edits/{sample['source']}/{sample['index']:04d}-{edit}.png"
+        write_film(root / path, picture)
+        digest = hashlib.sha256((root / path).read_bytes()).hexdigest()
+        key = {name: sample[name] for name in ("source", "index")}
+        rows.append(
+            {**key, "edit": edit, "seed": 0, "path": path, "sha256": digest, "editor": "twin", "settings": "{}"}
+        )
+    return rows
+
+
+def _answers(samples: list[dict], rng: np.random.Generator) -> list[dict]:
+    """Honest models look at the region, shortcut ones at something else."""
+    answers = []
+    for model, shortcuts in MODELS.items():
+        for mode in MODES:
+            for sample in samples:
+                shortcut = sample["finding"] in shortcuts
+                right, flips, stays = rng.random(3) < ((0.8, 0.05, 1.0) if shortcut else (0.95, 0.9, 0.9))
+                says = {"original": right, "region_removed": right and not flips, "background_removed": right}
+                says["background_normal"] = right and stays
+                answers += [_answer(model, mode, sample, edit, bool(yes), rng) for edit, yes in says.items()]
+    return answers
+
+
+def _answer(model: str, mode: str, sample: dict, edit: str, yes: bool, rng: np.random.Generator) -> dict:
+    verdict = "Yes" if yes else "No"
+    text = verdict if mode == "direct" else f"The {sample['finding']} is {'seen' if yes else 'not seen'}. {verdict}."
+    return {
+        "model": model,
+        "mode": mode,
+        "source": sample["source"],
+        "index": sample["index"],
+        "edit": edit,
+        "seed": -1 if edit == "original" else 0,
+        "text": text,
+        "verdict": verdict.lower(),
+        "margin": float(abs(rng.normal(3, 1)) * (1 if yes else -1)),
+    }
+
+
+def attribute(method: str, case: dict, sample: dict, rng: np.random.Generator) -> dict:
+    """A row of `records.ATTRIBUTIONS`: what an invented method says about a case."""
+    x1, y1, x2, y2 = sample["regions"][0]
+    row = dict.fromkeys(records.ATTRIBUTIONS.names)
+    row |= {"case_id": case["case_id"], "seconds": 0.1 * (1 + METHODS.index(method)), "forwards": 11}
+    if method == "medfocus":
+        row["boxes"] = [[max(0.0, v + float(rng.normal(0, 9))) for v in (x1, y1, x2, y2)]]
+        row["concepts"] = [
+            {
+                "concept": concept,
+                "box": [left * WIDTH, top * HEIGHT, right * WIDTH, bottom * HEIGHT],
+                "effect": float(rng.exponential(0.3) + 2 * (left * WIDTH < (x1 + x2) / 2 < right * WIDTH)),
+            }
+            for concept, (left, top, right, bottom) in CONCEPTS.items()
+        ]
+        words = case["answer"].replace(".", " .").split()
+        row["tokens"] = [
+            {"token": ("" if n == 0 else " ") + word, "effect": float(rng.exponential(0.4))}
+            for n, word in enumerate(words)
+        ]
+    elif method in ("center_box", "whole_film"):
+        margin = 0.25 if method == "center_box" else 0.0
+        row["boxes"] = [[margin * WIDTH, margin * HEIGHT, (1 - margin) * WIDTH, (1 - margin) * HEIGHT]]
+    else:
+        frame = Letterbox.fit(WIDTH, HEIGHT, 112).extent
+        strength = {"occlusion": 2.0, "gradcam": 1.2, "attention_head": 0.5, "random": 0.0}[method]
+        ys, xs = (np.mgrid[:8, :8] + 0.5) / 8
+        gx, gy = frame[0] + xs * (frame[2] - frame[0]), frame[1] + ys * (frame[3] - frame[1])
+        inside = (gx > x1 - 12) & (gx < x2 + 12) & (gy > y1 - 12) & (gy < y2 + 12)
+        grid = rng.random((8, 8)) + strength * inside
+        row |= {"grid": grid.ravel().tolist(), "grid_height": 8, "grid_width": 8, "extent": list(frame)}
+    return row
+
+
+def _attribute(root: Path, method: str, kept: list[dict], samples: list[dict], rng: np.random.Generator) -> list[dict]:
+    """Write a method's maps of all kept cases and return their scores."""
+    by_key = {(sample["source"], sample["index"]): sample for sample in samples}
+    rows = {case["case_id"]: attribute(method, case, by_key[case["source"], case["index"]], rng) for case in kept}
+    for model in MODELS:
+        table = [rows[case["case_id"]] for case in kept if case["model"] == model]
+        records.write_table(table, records.ATTRIBUTIONS, root / f"data/attributions/{model}/{method}.parquet")
+    return scoring.score_entry(method, rows.values(), [case | by_key[case["source"], case["index"]] for case in kept])
+
+
+def write_board(root: Path, scores: list[dict], kept: list[dict]) -> None:
+    """Write the scores and the board that follows from them."""
+    records.write_table(scores, records.SCORES, root / "data/scores/scores.parquet")
+    kinds = {row["entry"]: "floor" if row["entry"] in FLOORS else "method" for row in scores}
+    board = ranking.board(scores, kept, kinds)
+    records.write_table(board, records.BOARD, root / "data/board/board.parquet")
+
+
+def _settings(root: Path, hide_test_regions: bool) -> None:
+    profile = Path(__file__).parents[2] / "profiles/phantom.yaml"
+    text = profile.read_text()
+    assert "hide_test_regions: false" in text
+    (root / "params.yaml").write_text(
+        text.replace("hide_test_regions: false", f"hide_test_regions: {str(hide_test_regions).lower()}")
+    )
