@@ -81,7 +81,7 @@ def samples(source: str, licence: str, annotated: Sequence[Annotated]) -> tuple[
     if not rows:
         example = annotated[0].film if annotated else "none"
         raise MedgroundError(f"{source}: no sample is usable ({dict(counts)}); its films are expected at {example}")
-    return rows, dict(sorted(counts.items()))
+    return rows, {reason: int(count) for reason, count in sorted(counts.items()) if count}
 
 
 def split(source: str, patient_id: str) -> str:
@@ -136,6 +136,6 @@ def _native(item: Annotated, size: tuple[int, int], counts: Counter[str]) -> lis
         elif inside in regions:
             counts["boxes: twice there"] += 1
         else:
-            counts["boxes: cut at the film's edge"] += inside != drawn
+            counts["boxes: cut at the film's edge"] += max(map(abs, np.subtract(inside, drawn))) > 1e-6  # of a pixel
             regions.append(inside)
     return regions
