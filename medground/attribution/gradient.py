@@ -26,7 +26,7 @@ def gradcam(lvlm, items: Sequence[Item], layer: int) -> list[Attribution]:
 
 
 def gradcampp(lvlm, items: Sequence[Item], layer: int) -> list[Attribution]:
-    """Grad-CAM++ on the same states. Chattopadhay et al., "Grad-CAM++", WACV 2018 (Eq. 10, 11 and 19)."""
+    """Grad-CAM++ on the same states. Chattopadhay et al., "Grad-CAM++", WACV 2018."""
     return _cam(lvlm, items, layer, cam_plus_plus)
 
 
@@ -97,12 +97,15 @@ def cam(state: Tensor, slope: Tensor) -> Tensor:
 
 
 def cam_plus_plus(state: Tensor, slope: Tensor) -> Tensor:
-    """Grad-CAM++ of states ``[B, N, D]`` with their gradient, for a score exp(log-likelihood): ``[B, N]``."""
-    square, cube = slope**2, slope**3
-    bottom = 2 * square + (state * cube).sum(1, keepdim=True)
-    alpha = torch.where(square > 0, square / torch.where(bottom.abs() > 1e-30, bottom, torch.inf), 0.0)
-    weights = (alpha * slope.clamp(min=0)).sum(1, keepdim=True)
-    return (weights * state).sum(-1).clamp(min=0)
+    """Grad-CAM++ of states ``[B, N, D]`` with their gradient, for a score exp(log-likelihood): ``[B, N]``.
+
+    The published weights are made for maps that are never negative; with signed ones they have poles. A signed channel
+    is therefore taken as two, its positive part and its negative part, on which the score depends with opposite sign.
+    """
+    state, slope = torch.cat([state, -state], -1).clamp(min=0), torch.cat([slope, -slope], -1).clamp(min=0)
+    alpha = 1 / (2 + state.sum(1, keepdim=True) * slope)  # Eq. 19 divided by slope squared
+    weights = (alpha * slope).sum(1, keepdim=True)
+    return (weights * state).sum(-1)
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def loader(cases: Sequence[dict], root: Path | str = ".", concepts: str | None =
         if key not in samples:
             raise MedgroundError(f"case {case['case_id']}: no such row in data/samples/{key[0]}; run `dvc repro`")
         if concepts and key not in regions:
-            raise MedgroundError(f"case {case['case_id']}: nothing in data/concepts/{concepts}.parquet; run `dvc repro`")
+            raise MedgroundError(f"case {case['case_id']} is not in data/concepts/{concepts}.parquet; run `dvc repro`")
         sample = samples[key]
         film = read_film(root / sample["film"])
         return Item(
