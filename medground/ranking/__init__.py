@@ -1,0 +1,6 @@
+"""From scores to a board: intervals, ties and ranks that say what the differences are worth."""
+
+from .board import Results, board, localisation, summary
+from .bootstrap import paired_difference
+
+__all__ = ["Results", "board", "localisation", "paired_difference", "summary"]

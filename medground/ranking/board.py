@@ -1,0 +1,153 @@
+"""The board: every entry on every track and split, ranked by mean IoU under the ``medground`` protocol.
+
+Kept cases of ``control == "shortcut"`` are not on the board. There the model answered from a marker that lies outside
+every expert region, so a faithful map is a wrong one; they exist to test the filter.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from .. import __version__
+from ..scoring import METRICS
+from .bootstrap import interval, paired_p, resample_patients
+from .ties import differ, letters, rank_intervals
+
+TRACKS = ("mode", "model", "source", "finding")
+SPLITS = ("dev", "test", "all")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Scores as arrays: ``values [metrics, entries, cases]`` in the order of METRICS, ``paper [entries, cases]`` the
+    IoU of the paper's scorer, ``valid [entries, cases]`` whether the attribution could be scored."""
+
+    entries: list[str]
+    cases: list[Mapping]
+    values: np.ndarray
+    paper: np.ndarray
+    valid: np.ndarray
+
+    @classmethod
+    def of(cls, scores: pa.Table, cases: Sequence[Mapping]) -> Results:
+        """From `records.SCORES` and the kept cases; an entry without a row for a case scores the worst value there."""
+        cases = [case for case in cases if case["control"] != "shortcut"]
+        entries = sorted(set(scores["entry"].to_pylist()))
+        place = {case["case_id"]: number for number, case in enumerate(cases)}
+        numbers = {entry: number for number, entry in enumerate(entries)}
+        values = np.zeros((len(METRICS), len(entries), len(cases)))
+        paper, valid = np.zeros(values.shape[1:]), np.zeros(values.shape[1:], bool)
+        for batch in scores.to_batches():
+            rows = np.array([numbers[entry] for entry in batch["entry"].to_pylist()], int)
+            columns = np.array([place.get(case, -1) for case in batch["case_id"].to_pylist()], int)
+            ours = np.array([protocol == "medground" for protocol in batch["protocol"].to_pylist()], bool)
+            for chosen, is_ours in ((ours & (columns >= 0), True), (~ours & (columns >= 0), False)):
+                at = rows[chosen], columns[chosen]
+                if not is_ours:
+                    paper[at] = batch["iou"].to_numpy()[chosen]
+                    continue
+                valid[at] = batch["problem"].is_null().to_numpy(zero_copy_only=False)[chosen]
+                for number, name in enumerate(METRICS):
+                    values[(number, *at)] = batch[name].to_numpy()[chosen]
+        return cls(entries, cases, values, paper, valid)
+
+    def tracks(self) -> Iterator[tuple[str, np.ndarray]]:
+        """``all`` and each ``mode=...``, ``model=...``, ``source=...``, ``finding=...`` with its bool mask of cases."""
+        yield "all", np.ones(len(self.cases), bool)
+        for name in TRACKS:
+            column = np.array([case[name] for case in self.cases], object)
+            for value in sorted(set(column)):
+                yield f"{name}={value}", column == value
+
+    def split(self, split: str) -> np.ndarray:
+        """The bool mask of the cases of ``dev``, ``test`` or ``all``."""
+        return np.array([split in ("all", case["split"]) for case in self.cases], bool)
+
+    def resampled(self, chosen: np.ndarray, name: str, resamples: int, seed: int) -> tuple[np.ndarray, int]:
+        """Resampled mean IoU ``[resamples, entries]`` of the chosen cases and the number of their patients.
+
+        The draws depend on the seed and the name of the choice alone: a new entry does not move the others.
+        """
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        patients = [case["patient_id"] for case, inside in zip(self.cases, chosen, strict=True) if inside]
+        return resample_patients(self.values[METRICS.index("iou")][:, chosen], patients, resamples, rng)
+
+
+def board(
+    results: Results,
+    kinds: Mapping[str, str],
+    seconds: Mapping[str, float | None],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[dict]:
+    """Rows of `records.BOARD`, best first within each track and split; every entry is on every track.
+
+    ``kinds`` says method, floor or submission for each entry; ``seconds`` is its mean time a case, if known.
+    """
+    rows = []
+    for track, of_track in results.tracks():
+        for split in SPLITS:
+            chosen = of_track & results.split(split)
+            if not chosen.any():
+                continue
+            means, patients = results.resampled(chosen, f"{track}/{split}", resamples, seed)
+            metrics = dict(zip(METRICS, results.values[:, :, chosen].mean(2), strict=True))
+            low, high = interval(means, patients, level)
+            different = differ(paired_p(metrics["iou"], means, patients), level)
+            rank_low, rank_high = rank_intervals(metrics["iou"], different)
+            columns = {
+                **metrics,
+                "coverage": results.valid[:, chosen].mean(1),
+                "iou_low": low,
+                "iou_high": high,
+                "rank": 1 + (metrics["iou"][None, :] > metrics["iou"][:, None]).sum(1),
+                "rank_low": rank_low,
+                "rank_high": rank_high,
+                "tie": np.array(letters(metrics["iou"], different), object),
+                "iou_paper": results.paper[:, chosen].mean(1),
+            }
+            for number in np.argsort(-metrics["iou"], kind="stable"):
+                entry = results.entries[number]
+                shared = {"track": track, "split": split, "entry": entry, "kind": kinds[entry]}
+                values = {name: column[number : number + 1].tolist()[0] for name, column in columns.items()}
+                rows.append({**shared, "cases": int(chosen.sum()), "seconds": seconds.get(entry), **values})
+    return rows
+
+
+def localisation(results: Results, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> list[dict]:
+    """Mean IoU with its interval by ``entry``, ``model`` and ``mode``: what the plots draw."""
+    rows = []
+    keys = np.array([f"{case['model']}\n{case['mode']}" for case in results.cases], object)
+    for key in sorted(set(keys)):
+        model, mode = key.split("\n")
+        means, patients = results.resampled(keys == key, key, resamples, seed)
+        iou = results.values[METRICS.index("iou")][:, keys == key].mean(1)
+        for entry, mean, low, high in zip(results.entries, iou, *interval(means, patients, level), strict=True):
+            numbers = {"iou": float(mean), "iou_low": float(low), "iou_high": float(high)}
+            rows.append({"entry": entry, "model": model, "mode": mode, **numbers})
+    return rows
+
+
+def summary(results: Results, rows: Sequence[Mapping], *, dataset: str, resamples: int, level: float) -> dict:
+    """What ``board.json`` says: what was ranked and how, and the track ``all`` of both splits, best first."""
+    shown = ("entry", "kind", "coverage", "iou", "iou_low", "iou_high", "rank", "rank_low", "rank_high", "tie")
+    return {
+        "medground": __version__,
+        "protocol": "medground",
+        "dataset": dataset,
+        "level": level,
+        "resamples": resamples,
+        "entries": len(results.entries),
+        "patients": len({case["patient_id"] for case in results.cases}),
+        "cases": {split: int(results.split(split).sum()) for split in SPLITS},
+        "board": [
+            {name: row[name] for name in shown} for row in rows if (row["track"], row["split"]) == ("all", "all")
+        ],
+    }

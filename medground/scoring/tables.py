@@ -1,0 +1,67 @@
+"""What scoring reads: the cases of the benchmark with their regions, and tables of attributions as streams."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .. import records
+from ..errors import MedgroundError
+
+BATCH = 16  # rows held at once: 64 MB of 1024 x 1024 maps
+COLUMNS = ("case_id", "grid", "grid_height", "grid_width", "extent", "boxes", "seconds")
+
+
+def load_cases(data: Path | str = "data") -> list[dict]:
+    """The kept cases, in the order of their table, each with ``width``, ``height`` and ``regions`` of its sample.
+
+    Raises MedgroundError where no case was kept, or a case has no sample.
+    """
+    data = Path(data)
+    samples = {
+        (sample["source"], sample["index"]): sample
+        for path in sorted(data.glob("samples/*/samples.parquet"))
+        for sample in records.read_rows(path, records.SAMPLES)
+    }
+    path = data / "cases" / "cases.parquet"
+    kept = [case for case in records.read_rows(path, records.CASES) if case["kept"]]
+    if not kept:
+        raise MedgroundError(f"{path} has no kept case, so there is nothing to score; see retention.json beside it")
+    for case in kept:
+        sample = samples.get((case["source"], case["index"]))
+        if sample is None:
+            raise MedgroundError(f"{path}: case {case['case_id']} has no sample under {data}/samples; run `dvc repro`")
+        case.update({name: sample[name] for name in ("width", "height", "regions")})
+    return kept
+
+
+def dataset_version(cases: list[dict]) -> str:
+    """Twelve hex digits that change with the cases, their films' sizes or their regions."""
+    content = [[case[name] for name in ("case_id", "split", "width", "height", "regions")] for case in cases]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+def read_attributions(path: Path | str) -> Iterator[dict]:
+    """The rows of a table of attributions, their grids as flat float arrays, without ever holding many.
+
+    Raises MedgroundError where the file is not Parquet.
+    """
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            columns = [name for name in COLUMNS if name in file.schema_arrow.names]
+            for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
+                yield from _rows(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise MedgroundError(f"{path} is not a readable Parquet file ({error}); write it again") from None
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[dict]:
+    grids = batch["grid"] if "grid" in batch.schema.names else pa.nulls(len(batch), pa.list_(pa.float32()))
+    others = batch.select([name for name in batch.schema.names if name != "grid"]).to_pylist()
+    for row, grid in zip(others, grids, strict=True):
+        yield {**row, "grid": grid.values.to_numpy(zero_copy_only=False) if grid.is_valid else None}

@@ -1,0 +1,99 @@
+"""Intervals and differences over patients: closed forms, and simulations in which the truth is known."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from medground.ranking import paired_difference
+from medground.ranking.bootstrap import interval, paired_p, resample_patients
+
+
+def clustered(rng, patients, entries=1, shared=0.15, own=0.1):
+    """Scores in 0..1 of 1 to 4 cases a patient, alike within the patient: ``[entries, cases]`` and the patients."""
+    members = np.repeat(np.arange(patients), rng.integers(1, 5, patients))
+    level = rng.normal(0.5, shared, patients)[members]
+    return np.clip(level + rng.normal(0, own, (entries, members.size)), 0, 1), members
+
+
+def test_each_resample_is_a_mean_over_whole_patients():
+    values, patients = np.array([[0.0, 1.0, 1.0, 0.25], [1, 1, 1, 1]]), ["b", "a", "a", "c"]
+    means, count = resample_patients(values, patients, 500, np.random.default_rng(0))
+    assert count == 3 and means.shape == (500, 2)
+    assert np.allclose(means[:, 1], 1)
+    possible = {
+        (2 * a + 0.25 * c) / (2 * a + b + c) for a in range(4) for b in range(4 - a) for c in [3 - a - b]
+    }  # fmt: skip
+    assert {round(mean, 9) for mean in means[:, 0]} == {round(mean, 9) for mean in possible}
+
+
+def test_the_same_seed_gives_the_same_resamples():
+    values, patients = clustered(np.random.default_rng(1), 30)
+    first, second = (resample_patients(values, patients, 50, np.random.default_rng(7))[0] for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("patients", [15, 60])
+def test_95_percent_intervals_cover_95_percent(patients):
+    rng = np.random.default_rng(patients)
+    truth, repeats, covered = 0.5, 600, 0
+    for _ in range(repeats):
+        values, members = clustered(rng, patients)
+        low, high = interval(*resample_patients(values, members, 400, rng), 0.95)
+        covered += low[0] <= truth <= high[0]
+    assert covered / repeats == pytest.approx(0.95, abs=0.025)
+
+
+def test_intervals_that_ignore_patients_do_not_cover():
+    rng = np.random.default_rng(3)
+    repeats, covered = 300, 0
+    for _ in range(repeats):
+        values, members = clustered(rng, 40, shared=0.2, own=0.02)
+        low, high = interval(*resample_patients(values, np.arange(members.size), 300, rng), 0.95)
+        covered += low[0] <= 0.5 <= high[0]
+    assert covered / repeats < 0.85  # the simulation is able to tell
+
+
+def test_p_values_of_equal_entries_are_uniform():
+    rng = np.random.default_rng(5)
+    p = []
+    for _ in range(400):
+        values, members = clustered(rng, 40, entries=2)
+        means, count = resample_patients(values, members, 300, rng)
+        p.append(paired_p(values.mean(1), means, count)[0, 1])
+    assert np.mean(np.array(p) < 0.05) == pytest.approx(0.05, abs=0.03)
+    assert stats.kstest(p, "uniform").pvalue > 0.01
+
+
+def test_one_case_a_patient_is_the_paired_t_test():
+    rng = np.random.default_rng(6)
+    values = rng.random((2, 80)) * [[1.0], [0.8]]
+    means, count = resample_patients(values, np.arange(80), 20000, rng)
+    expected = stats.ttest_rel(*values).pvalue
+    assert paired_p(values.mean(1), means, count)[0, 1] == pytest.approx(expected, rel=0.15)
+
+
+def test_paired_beats_unpaired_where_entries_share_their_difficulty():
+    rng = np.random.default_rng(8)
+    values, members = clustered(rng, 50, entries=1, shared=0.2)
+    better = np.clip(values[0] + 0.03, 0, 1)
+    result = paired_difference(better, values[0], members)
+    assert result["low"] > 0 and result["p"] < 1e-6
+    alone = interval(*resample_patients(np.array([better, values[0]]), members, 1000, rng), 0.95)
+    assert alone[0][0] < alone[1][1]  # the two intervals overlap all the same
+
+
+def test_identical_entries_and_constant_differences():
+    values = np.array([[0.2, 0.4, 0.9], [0.2, 0.4, 0.9], [0.1, 0.3, 0.8]])
+    means, count = resample_patients(values, [1, 2, 3], 100, np.random.default_rng(0))
+    p = paired_p(values.mean(1), means, count)
+    assert p[0, 1] == 1 and p[0, 2] == 0 and np.array_equal(p, p.T)
+
+
+def test_a_single_patient_says_nothing():
+    means, count = resample_patients(np.array([[0.2, 0.4], [0.9, 0.9]]), ["x", "x"], 10, np.random.default_rng(0))
+    low, high = interval(means, count, 0.95)
+    assert (low.tolist(), high.tolist()) == ([0, 0], [1, 1])
+    assert (paired_p(np.array([0.3, 0.9]), means, count) == 1).all()
+    assert paired_difference([0.2, 0.4], [0.9, 0.9], ["x", "x"]) == pytest.approx(
+        {"difference": -0.6, "low": -1, "high": 1, "p": 1}
+    )
