@@ -60,11 +60,10 @@ def proof(counts: pd.DataFrame) -> None:
 
 
 def funnel(counts: pd.DataFrame) -> None:
-    """Where the questions went, by model and mode."""
+    """Where the questions went, by model."""
     st.subheader("What was kept, and why")
-    totals = counts.groupby(["model", "mode"], as_index=False)[COUNTS].sum()
-    totals["name"] = totals.model + ", " + totals["mode"]
-    long = totals.melt("name", COUNTS, "gate", "cases")
+    totals = counts.groupby("model", as_index=False)[COUNTS].sum()
+    long = totals.rename(columns={"model": "name"}).melt("name", COUNTS, "gate", "cases")
     long["step"] = long.gate.map(COUNTS.index)
     st.altair_chart(charts.funnel(long), alt="Samples left after each gate; the same numbers are in the table")
     st.caption(

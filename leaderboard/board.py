@@ -6,17 +6,9 @@ import pandas as pd
 import streamlit as st
 
 from leaderboard import charts, entries, tables
+from leaderboard.tables import METRICS
 from leaderboard.text import safe_csv
 
-METRICS = {
-    "iou": "IoU",
-    "f1": "F1",
-    "precision": "Precision",
-    "recall": "Recall",
-    "hit": "Pointing",
-    "energy": "Energy inside",
-    "average_precision": "Average precision",
-}
 KINDS = {"method": "Methods", "submission": "Submissions", "floor": "Floors"}
 SHOWN = 25  # entries drawn at once
 
@@ -39,7 +31,7 @@ def filters(board: pd.DataFrame) -> pd.DataFrame:
     """The rows of the board that the reader wants to see, in the order they want."""
     first, second = st.columns([2, 3])
     with first, st.container(horizontal=True):
-        splits = sorted(board.split.unique(), reverse=True)
+        splits = [split for split in ("test", "dev", "all") if split in set(board.split)]
         split = st.segmented_control("Split", splits, default=splits[0], required=True) or splits[0]
     with second, st.container(horizontal=True):
         chosen = track(board)

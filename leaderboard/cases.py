@@ -97,9 +97,10 @@ def words(case: pd.Series) -> None:
 
 
 def choose_entries(case: pd.Series) -> list[str]:
-    """The entries whose maps are shown; at first the two that lead."""
+    """The entries whose maps are shown; at first those named in the address, or the two that lead."""
     known = explainers(case)
-    return st.multiselect("Maps of", known, default=known[:2], max_selections=5, key="case_entries")
+    asked = [entry for entry in st.query_params.get("entries", "").split(",") if entry in known]
+    return st.multiselect("Maps of", known, default=asked or known[:2], max_selections=5, key="case_entries")
 
 
 @st.fragment

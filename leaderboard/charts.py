@@ -40,7 +40,7 @@ def whiskers(board: pd.DataFrame) -> alt.LayerChart:
     if len(floors):
         best = alt.Chart(pd.DataFrame({"x": [floors.iou.max()]}))
         layers.insert(0, best.mark_rule(strokeDash=[4, 4], color=KINDS["floor"]).encode(x=alt.X("x:Q", title=title)))
-    return _calm(alt.layer(*layers), ROW * len(board) + 90)
+    return _calm(alt.layer(*layers), ROW * len(board) + 100)
 
 
 def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> alt.LayerChart:
@@ -72,7 +72,7 @@ def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> al
     dot = base.mark_point(size=80, filled=True, opacity=1).encode(
         x=alt.X("difference:Q", title=f"Difference in {metric} (95 % interval)")
     )
-    return _calm(alt.layer(zero, line, dot), ROW * len(table) + 90)
+    return _calm(alt.layer(zero, line, dot), ROW * len(table) + 110)
 
 
 def effects(concepts: list[dict], title: str = "Drop of the answer's log-probability, nats") -> alt.Chart:
@@ -117,23 +117,23 @@ def tokens(effects: list[dict], columns: int = 38) -> alt.LayerChart:
 
 
 def funnel(table: pd.DataFrame) -> alt.Chart:
-    """Samples left after each gate (columns name, gate, cases; gates from first to last), as bars within bars."""
+    """Questions left after each gate (columns name, gate, step, cases; in order), as bars within bars."""
     gates, names = table.gate.unique().tolist(), table.name.unique().tolist()
     shades = ["#dbe5ea", "#b3cad4", "#86acbb", "#5890a5", "#1f6f8b"][-len(gates) :]
     colour = alt.Color("gate:N", scale=alt.Scale(domain=gates, range=shades), legend=_legend())
-    tips = [alt.Tooltip("name:N", title="model, mode"), "gate:N", "cases:Q"]
+    tips = [alt.Tooltip("name:N", title="model"), "gate:N", "cases:Q"]
     chart = (
         alt.Chart(table)
         .mark_bar(cornerRadiusEnd=3, height=18)
         .encode(
-            y=alt.Y("name:N", sort=names, title=None, axis=_names(lines=True)),
+            y=alt.Y("name:N", sort=names, title=None, axis=_names()),
             x=alt.X("cases:Q", stack=None, title="Questions left after each gate"),
             color=colour,
             order=alt.Order("step:Q"),
             tooltip=tips,
         )
     )
-    return _calm(chart, 42 * len(names) + 90)
+    return _calm(chart, 30 * len(names) + 110)
 
 
 def grid(table: pd.DataFrame) -> alt.LayerChart:
@@ -159,17 +159,16 @@ def grid(table: pd.DataFrame) -> alt.LayerChart:
     return _calm(alt.layer(cells, words), 32 * table.row.nunique() + 90)
 
 
-def _names(grid: bool = False, lines: bool = False) -> alt.Axis:
-    """An axis of names: all of them, without ticks; ``lines`` breaks them at the comma."""
-    more = {"labelExpr": "split(datum.label, ', ')"} if lines else {}
+def _names(grid: bool = False) -> alt.Axis:
+    """An axis of names: all of them, without ticks."""
     return alt.Axis(
-        labelLimit=LABEL, labelOverlap=False, labelColor=INK, labelFontSize=13, ticks=False, domain=False,
-        grid=grid, gridColor="#edf2f4", **more,
+        labelLimit=LABEL, labelOverlap=False, labelFlush=False, labelColor=INK, labelFontSize=13,
+        ticks=False, domain=False, grid=grid, gridColor="#edf2f4",
     )  # fmt: skip
 
 
 def _legend(title: str | None = None) -> alt.Legend:
-    return alt.Legend(title=title, orient="top", direction="horizontal", labelLimit=LABEL, columns=3)
+    return alt.Legend(title=title, orient="top", direction="horizontal", labelLimit=LABEL, columns=5)
 
 
 def _calm(chart: alt.Chart | alt.LayerChart, height: int):

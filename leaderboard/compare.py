@@ -1,3 +1,127 @@
+"""Compare: is one entry better than another, on what, and on which cases."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pandas as pd
 import streamlit as st
 
-st.title("Soon")
+from leaderboard import charts, tables
+from leaderboard.tables import METRICS
+from leaderboard.text import plain
+from medground.hub.licences import Kind
+from medground.ranking import paired_difference
+
+AXES = ("finding", "model", "mode", "source")
+LISTED = 20  # cases where two entries differ most
+
+
+def choose(board: pd.DataFrame) -> tuple[str, str, str, str]:
+    """Two entries, a split and a metric; at first the two that lead."""
+    order = board[board.track == "all"].sort_values(["rank", "entry"]).entry.drop_duplicates().tolist()
+    with st.container(horizontal=True):
+        first = st.selectbox("First entry", order, key="compare_first")
+        second = st.selectbox("Second entry", order, index=min(1, len(order) - 1), key="compare_second")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        split = st.segmented_control("Split", ["test", "dev", "all"], default="test", required=True)
+        metric = st.selectbox("Metric", list(METRICS), format_func=METRICS.get)
+    return first, second, split or "test", metric
+
+
+def pair(first: str, second: str, split: str, metric: str) -> pd.DataFrame:
+    """The ranked cases of a split with both scores: columns a, b, difference beside those of the cases."""
+    known = tables.cases()
+    ranked = known[known.kept & (known.control != "shortcut") & (known.split.isin([split]) | (split == "all"))]
+    scores = tables.scores((first, second)).pivot(index="case_id", columns="entry", values=metric)
+    both = ranked.join(scores.reindex(columns=[first, second]).set_axis(["a", "b"], axis=1), on="case_id")
+    both[["a", "b"]] = both[["a", "b"]].fillna(0.0)  # a missing case scores the worst value
+    return both.assign(difference=both.a - both.b)
+
+
+def difference(both: pd.DataFrame) -> dict:
+    """The paired difference over some cases with its interval, as the board computes it."""
+    p = tables.settings()
+    found = paired_difference(
+        both.a, both.b, both.patient_id, resamples=p.rank.bootstrap, level=p.rank.level, seed=p.seed
+    )
+    return {**found, "cases": len(both), "patients": both.patient_id.nunique()}
+
+
+def verdict(found: dict, first: str, second: str, metric: str) -> None:
+    """The overall difference in one sentence."""
+    low, high = found["low"], found["high"]
+    if low > 0 or high < 0:
+        better, worse = (first, second) if low > 0 else (second, first)
+        said = f"**{plain(better)}** leads {plain(worse)}"
+    else:
+        said = f"{plain(first)} and {plain(second)} **cannot be told apart**"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.metric(f"Difference in {METRICS[metric]}", f"{found['difference']:+.3f}", border=True, width=220)
+        st.markdown(
+            f"{said}: 95 % interval {low:+.3f} to {high:+.3f}, from a paired bootstrap over the "
+            f"{found['patients']:,} patients of {found['cases']:,} cases. A single pair: not corrected for others."
+        )
+
+
+def parts(both: pd.DataFrame, first: str, second: str, metric: str) -> None:
+    """The same, finding by finding (or model by model, ...)."""
+    st.subheader("Where they differ")
+    axis = st.segmented_control("By", AXES, default="finding", format_func=str.capitalize, required=True) or "finding"
+    rows = [{"name": name, **difference(group)} for name, group in both.groupby(axis)]
+    table = pd.DataFrame(rows).sort_values("difference", ascending=False)
+    st.altair_chart(
+        charts.differences(table, first, second, METRICS[metric]), alt=f"Paired differences by {axis}; table below"
+    )
+    with st.expander("The numbers"):
+        shown = table.rename(columns={"name": axis}).drop(columns="p")
+        st.dataframe(shown, hide_index=True, column_config=dict.fromkeys(("difference", "low", "high"), THREE))
+
+
+def extremes(both: pd.DataFrame, first: str, second: str) -> None:
+    """The cases where the two differ most, with a way to look at them."""
+    st.subheader("Cases where they differ most")
+    open_ = [not tables.hidden(row.split) and tables.may_show(row.source, Kind.TEXT) for row in both.itertuples()]
+    both = both[open_]
+    if both.empty:
+        st.info("Scores of single cases would help to tune to regions that are kept back.", icon=":material/lock:")
+        return
+    worst = both.reindex(both.difference.abs().sort_values(ascending=False, kind="stable").index).head(LISTED)
+    table = pd.DataFrame(
+        {
+            "Case": [f"/cases?case={quote(name)}&entries={quote(first)},{quote(second)}" for name in worst.case_id],
+            "Finding": worst.finding,
+            first: worst.a,
+            second: worst.b,
+            "Difference": worst.difference,
+        }
+    )
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "Case": st.column_config.LinkColumn(display_text=r"case=([^&]*)", width="medium"),
+            **dict.fromkeys((first, second, "Difference"), THREE),
+        },
+        alt="Cases where the two entries differ most",
+    )
+
+
+THREE = st.column_config.NumberColumn(format="%.3f")
+
+st.title("Compare")
+board = tables.board()
+if board.entry.nunique() < 2:
+    st.info("It takes two entries to compare. Run `dvc repro` to score the baselines.", icon=":material/inbox:")
+else:
+    first, second, split, metric = choose(board)
+    if first == second:
+        st.info("Choose two different entries.", icon=":material/compare_arrows:")
+    else:
+        both = pair(first, second, split, metric)
+        if both.empty:
+            st.info("No ranked case is in this split.", icon=":material/inbox:")
+        else:
+            verdict(difference(both), first, second, metric)
+            parts(both, first, second, metric)
+            extremes(both, first, second)

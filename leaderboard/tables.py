@@ -24,6 +24,15 @@ from medground.hub.licences import Kind, may_leave
 from medground.images import read_film
 
 Stamp = tuple[int, int]
+METRICS = {
+    "iou": "IoU",
+    "f1": "F1",
+    "precision": "Precision",
+    "recall": "Recall",
+    "hit": "Pointing",
+    "energy": "Energy inside",
+    "average_precision": "Average precision",
+}
 
 
 def root() -> Path:

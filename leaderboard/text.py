@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
 import pandas as pd
@@ -20,7 +21,7 @@ def safe_csv(table: pd.DataFrame) -> bytes:
 
     Numbers stay numbers (a negative number is no formula).
     """
-    return table.map(_inert).to_csv(index=False).encode()
+    return table.map(_inert).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode()
 
 
 def share(part: float, whole: float) -> str:

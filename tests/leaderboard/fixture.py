@@ -218,10 +218,18 @@ def _attribute(root: Path, method: str, kept: list[dict], samples: list[dict], r
 
 def write_board(root: Path, scores: list[dict], kept: list[dict]) -> None:
     """Write the scores and the board that follows from them."""
-    records.write_table(scores, records.SCORES, root / "data/scores/scores.parquet")
-    kinds = {row["entry"]: "floor" if row["entry"] in FLOORS else "method" for row in scores}
-    board = ranking.board(scores, kept, kinds)
-    records.write_table(board, records.BOARD, root / "data/board/board.parquet")
+    table = root / "data/scores/scores.parquet"
+    records.write_table(scores, records.SCORES, table)
+    results = ranking.Results.of(records.read_table(table, records.SCORES), kept)
+    kinds = {entry: kind_of(entry) for entry in results.entries}
+    seconds = {entry: 0.1 for entry in results.entries}
+    rows = ranking.board(results, kinds, seconds, resamples=200)
+    records.write_table(rows, records.BOARD, root / "data/board/board.parquet", protocol="medground", seed=0)
+
+
+def kind_of(entry: str) -> str:
+    """What the board calls an entry of the fixture."""
+    return "floor" if entry in FLOORS else "method" if entry in METHODS else "submission"
 
 
 def _settings(root: Path, hide_test_regions: bool) -> None:
