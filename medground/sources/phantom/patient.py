@@ -141,7 +141,8 @@ class Patient:
         self._compress = rng.uniform(0.25, 0.5)
         shown = healthy - self._compress * maps["background"]
         lungs = (maps["left lung"] > 60) | (maps["right lung"] > 60)
-        self._window = float(np.percentile(shown[lungs], 5)) - rng.uniform(20, 40), float(np.percentile(shown[healthy > 30], 98))
+        darkest = float(np.percentile(shown[lungs], 5)) - rng.uniform(20, 40)
+        self._window = darkest, float(np.percentile(shown[healthy > 30], 98))
         self._stack = torch.from_numpy(np.stack([m.astype(np.float32) for m in maps.values()]))[None]
         self._names = tuple(maps)
 
