@@ -74,6 +74,7 @@ class Method:
     paper: str
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    concepts: str | None = None  # the table of data/concepts that its items come with
 
     @property
     def needs_model(self) -> bool:
@@ -87,6 +88,10 @@ class Method:
             known = ", ".join(self.settings) or "none"
             raise MedgroundError(f"method {self.name} has no setting {', '.join(unknown)}; it has: {known}")
         return replace(self, settings={**self.settings, **settings})
+
+    def seeded(self, seed: int) -> Method:
+        """The same method with this seed, if chance has a part in it."""
+        return self.with_settings(seed=seed) if "seed" in self.settings else self
 
     def attribute(self, lvlm: Any, items: Sequence[Item]) -> list[Attribution]:
         """One attribution per item, in order; the batch's wall time is shared out evenly."""

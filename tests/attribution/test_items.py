@@ -1,0 +1,92 @@
+"""From tables to items to rows, on a small repository with an untrained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medground import records
+from medground.attribution import method
+from medground.attribution.explain import Explain, _loaded
+from medground.attribution.items import Items, kept_cases
+from medground.errors import MedgroundError
+from medground.images import write_film
+from medground.phantom_models.architecture import build
+
+QUESTION = "Is there evidence of cardiomegaly in the image? Answer directly with yes or no without any explanation."
+
+
+def case(index, kept=True, model="tiny", answer="Yes."):
+    return {
+        "case_id": records.case_id(model, "direct", "s", index), "model": model, "mode": "direct", "source": "s",
+        "index": index, "patient_id": "p", "split": "dev", "finding": "cardiomegaly", "control": "honest",
+        "question": QUESTION, "answer": answer, "right": True, "seeds": 1, "flipped": 1, "stayed_removed": 1,
+        "stayed_normal": 1, "passed": int(kept), "kept": kept, "reason": "kept" if kept else "not flipped",
+    }  # fmt: skip
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Four cases, three of them kept, in the tables' real layout; the working directory."""
+    rng, samples, concepts = np.random.default_rng(0), [], []
+    for index in range(4):
+        film = f"data/samples/s/films/{index}.png"
+        write_film(tmp_path / film, rng.integers(0, 255, (60, 50), dtype=np.uint8))
+        samples.append({
+            "source": "s", "index": index, "patient_id": "p", "split": "dev", "film": film, "width": 50, "height": 60,
+            "finding": "cardiomegaly", "question": "q", "answer": "Yes", "regions": [(1, 2, 3, 4)], "licence": "l",
+        })  # fmt: skip
+        for name, box in (("left lung", (25, 0, 50, 60)), ("right lung", (0, 0, 25, 60))):
+            concepts.append({
+                "source": "s", "index": index, "concept": name, "box": box, "reference": "r", "cost": 0.0,
+            })  # fmt: skip
+    cases = [case(3), case(0), case(1, kept=False), case(2, answer="No."), case(0, model="other")]
+    records.write_table(samples, records.SAMPLES, tmp_path / "data/samples/s/samples.parquet")
+    records.write_table(concepts, records.CONCEPTS, tmp_path / "data/concepts/concepts.parquet")
+    records.write_table(cases, records.CASES, tmp_path / "data/cases/cases.parquet")
+    build("gemma3", [QUESTION, "Yes."], seed=0).save(tmp_path / "models/tiny")
+    monkeypatch.chdir(tmp_path)
+    _loaded.cache_clear()
+    return tmp_path
+
+
+def test_kept_cases_of_one_prompt_stand_together(repository):
+    assert [row["case_id"] for row in kept_cases("tiny")] == ["tiny/direct/s/2", "tiny/direct/s/0", "tiny/direct/s/3"]
+    with pytest.raises(MedgroundError, match=r"no case of model 'nosuch'; it has: other, tiny"):
+        kept_cases("nosuch")
+
+
+def test_items_carry_film_words_and_concepts(repository):
+    item = Items(Path("."), "concepts")(kept_cases("tiny")[1])
+    assert item.film.shape == (60, 50) and item.film.dtype == np.uint8
+    assert (item.prompt, item.answer, item.finding) == (QUESTION, "Yes.", "cardiomegaly")
+    assert item.concepts == (("left lung", (25, 0, 50, 60)), ("right lung", (0, 0, 25, 60)))
+    assert Items(Path("."))(kept_cases("tiny")[1]).concepts == ()
+
+
+def test_missing_rows_are_named(repository):
+    with pytest.raises(MedgroundError, match="case tiny/direct/s/9 is not in data/samples/s"):
+        Items(Path("."))(case(9))
+    rows = records.read_rows("data/concepts/concepts.parquet", records.CONCEPTS)
+    records.write_table([r for r in rows if r["index"]], records.CONCEPTS, "data/concepts/concepts.parquet")
+    with pytest.raises(MedgroundError, match="case tiny/direct/s/0 is not in data/concepts"):
+        Items(Path("."), "concepts")(case(0))
+
+
+@pytest.mark.parametrize("name", ["medfocus", "rollout", "whole_film"])
+def test_rows_of_kept_cases(name, repository):
+    chosen, cases = method(name), kept_cases("tiny")
+    rows = Explain("tiny", chosen, Items(Path("."), chosen.concepts))(cases)
+    records.write_table(rows, records.ATTRIBUTIONS, "out.parquet")
+    back = records.read_rows("out.parquet", records.ATTRIBUTIONS)
+    assert [row["case_id"] for row in back] == [row["case_id"] for row in cases]
+    assert all((row["grid"] is None) != (row["boxes"] is None) for row in back)
+    again = Explain("tiny", chosen, Items(Path("."), chosen.concepts))(cases)
+    assert [{**row, "seconds": 0, "grid": None} for row in rows] == [{**r, "seconds": 0, "grid": None} for r in again]
+
+
+def test_a_floor_loads_no_model(repository):
+    rows = Explain("no such model", method("random"), Items(Path(".")))(kept_cases("tiny"))
+    assert len(rows) == 3
