@@ -40,22 +40,19 @@ def whiskers(board: pd.DataFrame) -> alt.LayerChart:
     if len(floors):
         best = alt.Chart(pd.DataFrame({"x": [floors.iou.max()]}))
         layers.insert(0, best.mark_rule(strokeDash=[4, 4], color=KINDS["floor"]).encode(x=alt.X("x:Q", title=title)))
-    return _calm(alt.layer(*layers), ROW * len(board) + 100)
+    return _calm(alt.layer(*layers), ROW * len(board) + 110)
 
 
 def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> alt.LayerChart:
-    """Paired differences (columns name, difference, low, high, cases) around zero; right of it the first leads."""
+    """Paired differences (columns name, difference, low, high, cases, patients); right of zero the first leads."""
     table = table.assign(
         clear=[
-            first if low > 0 else second if high < 0 else "cannot be told apart"
-            for low, high in zip(table.low, table.high, strict=True)
+            first if low > 0 else second if high < 0 else "tie" for low, high in zip(table.low, table.high, strict=True)
         ]
     )
     colour = alt.Color(
         "clear:N",
-        scale=alt.Scale(
-            domain=[first, second, "cannot be told apart"], range=[KINDS["method"], KINDS["submission"], KINDS["floor"]]
-        ),
+        scale=alt.Scale(domain=[first, second, "tie"], range=[KINDS["method"], KINDS["submission"], KINDS["floor"]]),
         legend=_legend("Better"),
     )
     tips = [
@@ -68,11 +65,14 @@ def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> al
     base = alt.Chart(table).encode(y=alt.Y("name:N", sort=table.name.tolist(), title=None, axis=_names(grid=True)))
     base = base.encode(tooltip=tips, color=colour)
     zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=INK, strokeWidth=1).encode(x="x:Q")
-    line = base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(x=alt.X("low:Q"), x2="high:Q")
-    dot = base.mark_point(size=80, filled=True, opacity=1).encode(
-        x=alt.X("difference:Q", title=f"Difference in {metric} (95 % interval)")
+    several = table[table.patients > 1][["low", "high"]]  # one patient says nothing: from -1 to 1, drawn as far as seen
+    reach = float(several.abs().max().max()) if len(several) else 1.0
+    title, scale = f"Difference in {metric} (95 % interval)", alt.Scale(domain=[-reach, reach])
+    line = base.mark_rule(strokeWidth=2.5, strokeCap="round", clip=True).encode(
+        x=alt.X("low:Q", title=title, scale=scale), x2="high:Q"
     )
-    return _calm(alt.layer(zero, line, dot), ROW * len(table) + 110)
+    dot = base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X("difference:Q", title=title))
+    return _calm(alt.layer(zero, line, dot), ROW * len(table) + 130)
 
 
 def effects(concepts: list[dict], title: str = "Drop of the answer's log-probability, nats") -> alt.Chart:
@@ -133,7 +133,7 @@ def funnel(table: pd.DataFrame) -> alt.Chart:
             tooltip=tips,
         )
     )
-    return _calm(chart, 30 * len(names) + 110)
+    return _calm(chart, 30 * len(names) + 125)
 
 
 def grid(table: pd.DataFrame) -> alt.LayerChart:
@@ -144,7 +144,7 @@ def grid(table: pd.DataFrame) -> alt.LayerChart:
             "column:N",
             title=None,
             axis=alt.Axis(
-                labelAngle=-30, labelAlign="right", labelLimit=LABEL, labelOverlap=False, ticks=False, domain=False
+                labelAngle=-30, labelAlign="right", labelLimit=220, labelOverlap=False, ticks=False, domain=False
             ),
         ),
         tooltip=["row:N", "column:N", "kept:Q", "right:Q", alt.Tooltip("share:Q", format=".0%")],
@@ -156,7 +156,7 @@ def grid(table: pd.DataFrame) -> alt.LayerChart:
         text=alt.Text("share:Q", format=".0%"),
         color=alt.condition("datum.share > 0.55", alt.value("white"), alt.value(INK)),
     )
-    return _calm(alt.layer(cells, words), 32 * table.row.nunique() + 90)
+    return _calm(alt.layer(cells, words), 30 * table.row.nunique() + 125)
 
 
 def _names(grid: bool = False) -> alt.Axis:

@@ -56,8 +56,10 @@ def verdict(found: dict, first: str, second: str, metric: str) -> None:
         said = f"**{plain(better)}** leads {plain(worse)}"
     else:
         said = f"{plain(first)} and {plain(second)} **cannot be told apart**"
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.metric(f"Difference in {METRICS[metric]}", f"{found['difference']:+.3f}", border=True, width=220)
+    left, right = st.columns([1, 3], vertical_alignment="center")
+    with left:
+        st.metric(f"Difference in {METRICS[metric]}", f"{found['difference']:+.3f}", border=True)
+    with right:
         st.markdown(
             f"{said}: 95 % interval {low:+.3f} to {high:+.3f}, from a paired bootstrap over the "
             f"{found['patients']:,} patients of {found['cases']:,} cases. A single pair: not corrected for others."

@@ -18,7 +18,7 @@ from medground.causality.verify import retention, verify
 from medground.geometry import Letterbox
 from medground.images import read_film, write_film
 
-WIDTH, HEIGHT = 240, 300
+WIDTH, HEIGHT = 160, 200
 SOURCES = ("phantom_region", "phantom_lesion")
 MODELS = {"phantom-gemma3": (), "phantom-gemma3-shortcut": ("cardiomegaly", "right lung opacity")}
 MODES = ("direct", "reasoning")
@@ -104,7 +104,7 @@ def _draw(finding: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     y, x = np.mgrid[:HEIGHT, :WIDTH] / [[[HEIGHT]], [[WIDTH]]]
 
     def blob(cx: float, cy: float, rx: float, ry: float) -> np.ndarray:
-        return gaussian_filter((((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1).astype(float), 4)
+        return gaussian_filter((((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 < 1).astype(float), 2.5)
 
     shift = rng.normal(0, 0.015, 2)
     chest = 0.55 * blob(0.5 + shift[0], 0.62, 0.48, 0.62)
@@ -112,7 +112,7 @@ def _draw(finding: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
         chest -= 0.42 * blob(side + shift[0], 0.45 + shift[1], 0.16, 0.30)
     chest += 0.22 * blob(0.50 + shift[0], 0.5, 0.05, 0.5) + 0.25 * blob(0.56 + shift[0], 0.62, 0.15, 0.11)
     chest += 0.05 * np.sin(40 * y + 6 * (x - 0.5) ** 2) * blob(0.5, 0.42, 0.4, 0.3)
-    chest += gaussian_filter(rng.normal(0, 0.25, chest.shape), 1.5)
+    chest += gaussian_filter(rng.normal(0, 0.2, chest.shape), 1.2)
     cx, cy, rx, ry = np.add(FINDINGS[finding], (*shift, *rng.normal(0, 0.008, 2)))
     ill = chest + 0.35 * blob(cx, cy, rx, ry)
     box = [max(0.0, (cx - rx) * WIDTH), (cy - ry) * HEIGHT, min(float(WIDTH), (cx + rx) * WIDTH), (cy + ry) * HEIGHT]
@@ -200,7 +200,7 @@ def attribute(method: str, case: dict, sample: dict, rng: np.random.Generator) -
         strength = {"occlusion": 2.0, "gradcam": 1.2, "attention_head": 0.5, "random": 0.0}[method]
         ys, xs = (np.mgrid[:8, :8] + 0.5) / 8
         gx, gy = frame[0] + xs * (frame[2] - frame[0]), frame[1] + ys * (frame[3] - frame[1])
-        inside = (gx > x1 - 12) & (gx < x2 + 12) & (gy > y1 - 12) & (gy < y2 + 12)
+        inside = (gx > x1 - 8) & (gx < x2 + 8) & (gy > y1 - 8) & (gy < y2 + 8)
         grid = rng.random((8, 8)) + strength * inside
         row |= {"grid": grid.ravel().tolist(), "grid_height": 8, "grid_width": 8, "extent": list(frame)}
     return row

@@ -7,9 +7,13 @@ import pytest
 from leaderboard.text import plain, safe_csv, share
 
 
-@pytest.mark.parametrize("formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", '=HYPERLINK("http://x")'])
+@pytest.mark.parametrize(
+    "formula", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "＝1", '=HYPERLINK("http://x")']
+)
 def test_a_formula_is_disarmed_in_a_download(formula):
-    rows = list(csv.reader(io.StringIO(safe_csv(pd.DataFrame({"name": [formula], "iou": [-0.5]})).decode(), newline="")))
+    rows = list(
+        csv.reader(io.StringIO(safe_csv(pd.DataFrame({"name": [formula], "iou": [-0.5]})).decode(), newline=""))
+    )
     assert rows == [["name", "iou"], ["'" + formula, "-0.5"]]
 
 
@@ -19,7 +23,9 @@ def test_ordinary_values_are_untouched_in_a_download():
     pd.testing.assert_frame_equal(again, table, check_dtype=False)
 
 
-@pytest.mark.parametrize("text", ["**bold**", "[x](http://y)", "<b>x</b>", "$x$", ":red[x]", "a\nb", "# x", "`x`", "~~x~~"])
+@pytest.mark.parametrize(
+    "text", ["**bold**", "[x](http://y)", "<b>x</b>", "$x$", ":red[x]", "a\nb", "# x", "`x`", "~~x~~"]
+)
 def test_markup_is_escaped(text):
     shown = plain(text)
     assert "\n" not in shown
