@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from scipy.interpolate import PchipInterpolator
 
-from medground.geometry import Box, box_of
+from medground.geometry import Box, box_of, hull
 
 FINDINGS = (
     "cardiomegaly", "left pleural effusion", "right pleural effusion", "left lung opacity", "right lung opacity",
@@ -77,9 +77,12 @@ def region(name: str, boxes: dict[str, Box], extent: Box) -> Box:
     lung = boxes[f"{side} lung"]
     if name.endswith("pleural effusion"):
         return lung[0], lung[1] + 0.4 * (lung[3] - lung[1]), lung[2], lung[3]
-    if name == "hilar enlargement":
-        return boxes[f"{side} hilar structures"]
-    return {"cardiomegaly": boxes["cardiac silhouette"], "widened mediastinum": boxes["mediastinum"]}.get(name, lung)
+    grown = {
+        "cardiomegaly": "cardiac silhouette",
+        "widened mediastinum": "mediastinum",
+        "hilar enlargement": f"{side} hilar structures",
+    }
+    return hull([boxes[grown[name]], extent]) if name in grown else lung
 
 
 def _noticeable(change: np.ndarray) -> np.ndarray:
