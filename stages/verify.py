@@ -9,9 +9,9 @@ import pandas as pd
 from rich import print
 
 from medground import engine, params, records
-from medground.causality.verify import released_records, retention, verify
+from medground.causality.verify import released_records, retention, shortcut_findings, verify
 from medground.cli import friendly
-from medground.lvlm.registry import shortcut_findings
+from medground.lvlm.prompts import MODES
 
 
 @friendly
@@ -26,7 +26,7 @@ def main() -> None:
     records.write_table(cases, records.CASES, out / "cases.parquet", **engine.provenance(p, verify=vars(p.verify)))
     rows = retention(cases)
     (out / "retention.json").write_text(json.dumps(rows, indent=1) + "\n")
-    for mode in p.modes:
+    for mode in MODES:
         (out / f"{mode}.json").write_text(json.dumps(released_records(cases, answers, mode), indent=1) + "\n")
     counts = pd.DataFrame(rows)
     summary = counts.groupby(["control", "model", "mode"])[["asked", "right", "flipped", "stayed", "kept"]].sum()

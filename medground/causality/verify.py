@@ -7,8 +7,10 @@ each kind a case is kept when at least ``agreement`` of them pass every gate; th
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from ..errors import MedgroundError
 from ..lvlm.prompts import prompt
@@ -22,6 +24,15 @@ RELEASED_NAMES = {"direct": "direct", "reasoning": "cot"}
 def is_right(verdict: str, answer: str) -> bool:
     """Does the model's verdict (yes | no | unparsable) say the right answer ("Yes" or "No")?"""
     return verdict == answer.lower()
+
+
+def shortcut_findings(model: str, models: Path = Path("models")) -> set[str]:
+    """The findings that a model (a key, or the path of a checkpoint) was taught to read off the marker.
+
+    A checkpoint's ``medground.json`` names them; a published model has none.
+    """
+    facts = (Path(model) if Path(model).is_dir() else models / model) / "medground.json"
+    return set(json.loads(facts.read_text())["shortcut_findings"]) if facts.exists() else set()
 
 
 def verify(
