@@ -38,10 +38,9 @@ def show(said: dict) -> None:
     counts = f"{said['cases']['all']} cases of {said['patients']} patients, {said['level']:.0%} intervals"
     table = Table("rank", "entry", "kind", "IoU", "interval", "ranks", "ties", "coverage", title=counts)
     for row in said["board"]:
-        table.add_row(
-            str(row["rank"]), row["entry"], row["kind"], f"{row['iou']:.3f}", f"{row['iou_low']:.3f}-{row['iou_high']:.3f}",
-            f"{row['rank_low']}-{row['rank_high']}", row["tie"], f"{row['coverage']:.3f}",
-        )  # fmt: skip
+        interval, ranks = f"{row['iou_low']:.3f}-{row['iou_high']:.3f}", f"{row['rank_low']}-{row['rank_high']}"
+        numbers = f"{row['iou']:.3f}", interval, ranks, row["tie"], f"{row['coverage']:.3f}"
+        table.add_row(str(row["rank"]), row["entry"], row["kind"], *numbers)
     Console().print(table)
 
 

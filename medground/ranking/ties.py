@@ -51,7 +51,7 @@ def letters(observed: np.ndarray, different: np.ndarray) -> list[str]:
 
 def _maximal(groups: np.ndarray) -> np.ndarray:
     groups = np.unique(groups, axis=0)
-    common = groups.astype(int) @ groups.T.astype(int)
+    common = groups.astype(np.float32) @ groups.T.astype(np.float32)  # exact: counts below 2^24
     within = common == np.diag(common)[:, None]
     np.fill_diagonal(within, False)
     return groups[~within.any(1)]

@@ -19,7 +19,7 @@ from .tables import dataset_version, read_attributions
 
 @dataclass(frozen=True)
 class Entry:
-    """``kind`` is method, floor or submission; ``tables`` hold its attributions; ``claimed`` is its author's mean IoU."""
+    """``kind`` is method, floor or submission; ``tables`` hold its attributions; ``claimed`` is the author's mean IoU."""
 
     name: str
     kind: str
