@@ -29,7 +29,7 @@ SCHEMA = {
         "train_films": int,
         "validation_patients": int,
     },
-    "edit": {"editor": ("twin", "radedit"), "band": int},
+    "edit": {"editor": ("twin", "radedit"), "band": int, "radedit": dict},
     "answer": {"max_new_tokens": int, "batch_size": int},
     "verify": {"seeds": int, "agreement": int},
     "transport": dict,

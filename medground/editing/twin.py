@@ -85,8 +85,8 @@ def edit(
     """One edited film, uint8 ``[h, w]``; ``other`` is a healthy film of another patient, ``band`` in native pixels."""
     inside = region_weight(regions, *film.shape, band)
     if kind == "region_removed":
-        return _blend(twin, film, inside)
-    return _blend(film, {"background_removed": twin, "background_normal": other}[kind], inside)
+        return blend(twin, film, inside)
+    return blend(film, {"background_removed": twin, "background_normal": other}[kind], inside)
 
 
 def region_weight(regions: Sequence[Box], height: int, width: int, band: int) -> np.ndarray:
@@ -95,5 +95,6 @@ def region_weight(regions: Sequence[Box], height: int, width: int, band: int) ->
     return 0.5 + 0.5 * np.cos(np.pi * np.clip(distance / (band + 1), 0.0, 1.0))
 
 
-def _blend(inner: np.ndarray, outer: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def blend(inner: np.ndarray, outer: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """``weight`` (0..1) of the inner film and the rest of the outer, all ``[h, w]``; uint8."""
     return np.rint(weight * inner + (1.0 - weight) * outer).astype(np.uint8)
