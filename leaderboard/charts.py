@@ -133,7 +133,7 @@ def funnel(table: pd.DataFrame) -> alt.Chart:
             tooltip=tips,
         )
     )
-    return _calm(chart, 30 * len(names) + 125)
+    return _calm(chart, 30 * len(names) + 145)
 
 
 def grid(table: pd.DataFrame) -> alt.LayerChart:
@@ -168,7 +168,7 @@ def _names(grid: bool = False) -> alt.Axis:
 
 
 def _legend(title: str | None = None) -> alt.Legend:
-    return alt.Legend(title=title, orient="top", direction="horizontal", labelLimit=LABEL, columns=5)
+    return alt.Legend(title=title, orient="top", direction="horizontal", labelLimit=LABEL, columns=3)
 
 
 def _calm(chart: alt.Chart | alt.LayerChart, height: int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -42,10 +43,14 @@ def pair(first: str, second: str, split: str, metric: str) -> pd.DataFrame:
 def difference(both: pd.DataFrame) -> dict:
     """The paired difference over some cases with its interval, as the board computes it."""
     p = tables.settings()
-    found = paired_difference(
-        both.a, both.b, both.patient_id, resamples=p.rank.bootstrap, level=p.rank.level, seed=p.seed
-    )
+    patients = both.patient_id.to_numpy(str)
+    found = _bootstrap(both.a.to_numpy(), both.b.to_numpy(), patients, p.rank.bootstrap, p.rank.level, p.seed)
     return {**found, "cases": len(both), "patients": both.patient_id.nunique()}
+
+
+@st.cache_data(show_spinner="Comparing", max_entries=512)
+def _bootstrap(a: np.ndarray, b: np.ndarray, patients: np.ndarray, resamples: int, level: float, seed: int) -> dict:
+    return paired_difference(a, b, patients, resamples=resamples, level=level, seed=seed)
 
 
 def verdict(found: dict, first: str, second: str, metric: str) -> None:
@@ -102,7 +107,7 @@ def extremes(both: pd.DataFrame, first: str, second: str) -> None:
         table,
         hide_index=True,
         column_config={
-            "Case": st.column_config.LinkColumn(display_text=r"case=([^&]*)", width="medium"),
+            "Case": st.column_config.LinkColumn(display_text=r"case=([^&]*)", width=290),
             **dict.fromkeys((first, second, "Difference"), THREE),
         },
         alt="Cases where the two entries differ most",
