@@ -58,6 +58,7 @@ class LVLM(ABC):
     """
 
     family: str
+    image_sees_itself = False  # whether image tokens attend to later image tokens
 
     def __init__(
         self, key: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, image_processor, revision: str
@@ -88,7 +89,7 @@ class LVLM(ABC):
         """The chat-formatted prompt with the image placeholder written out."""
 
     @abstractmethod
-    def _text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
+    def text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
         """Further arguments of a forward pass over one text ``[1, L]``."""
 
     @abstractmethod
@@ -126,7 +127,7 @@ class LVLM(ABC):
 
         The answer is tokenised by itself, as a model writes it, and without the token that ends a turn.
         """
-        prompt_ids = self._prompt_ids(prompt, self._image_tokens(width, height))
+        prompt_ids = self.prompt_ids(prompt, self._image_tokens(width, height))
         answer_ids = self.tokenizer(answer, add_special_tokens=False).input_ids if answer else []
         input_ids = torch.tensor([[*prompt_ids, *answer_ids]], device=self.device)
         return Text(
@@ -134,7 +135,7 @@ class LVLM(ABC):
             image=(input_ids[0] == self.model.config.image_token_id).nonzero()[:, 0],
             answer=torch.arange(len(prompt_ids), input_ids.shape[1], device=self.device),
             tokens=[self.tokenizer.decode([token]) for token in answer_ids],
-            inputs=self._text_inputs(input_ids, width, height),
+            inputs=self.text_inputs(input_ids, width, height),
         )
 
     def forward(self, canvas: Tensor, text: Text, *, attentions: bool = False) -> Forward:
@@ -210,7 +211,7 @@ class LVLM(ABC):
             yield done
 
     def _answer_batch(self, batch: list[tuple[np.ndarray, str]], max_new_tokens: int) -> list[Answer]:
-        ids = [self._prompt_ids(prompt, self._image_tokens(*film.shape[::-1])) for film, prompt in batch]
+        ids = [self.prompt_ids(prompt, self._image_tokens(*film.shape[::-1])) for film, prompt in batch]
         length = max(map(len, ids))
         pad = self.tokenizer.pad_token_id
         input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in ids], device=self.device)
@@ -253,7 +254,7 @@ class LVLM(ABC):
         rows, columns = self.grid(width, height)
         return rows * columns
 
-    def _prompt_ids(self, prompt: str, image_tokens: int) -> list[int]:
+    def prompt_ids(self, prompt: str, image_tokens: int) -> list[int]:
         return self._cached_prompt_ids(prompt, image_tokens)
 
     @cached_property

@@ -19,6 +19,7 @@ class Gemma3(LVLM):
     """
 
     family = "gemma3"
+    image_sees_itself = True
 
     def letterbox(self, width: int, height: int) -> Letterbox:
         return Letterbox.fit(width, height, self.model.config.vision_config.image_size)
@@ -35,7 +36,7 @@ class Gemma3(LVLM):
         image = f"\n\n{tokenizer.boi_token}{tokenizer.image_token * image_tokens}{tokenizer.eoi_token}\n\n"
         return self._formatted(prompt).replace(tokenizer.boi_token, image, 1)
 
-    def _text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
+    def text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
         return self._generation_inputs(input_ids == self.model.config.image_token_id)
 
     def _expand(self, inputs: dict[str, Tensor], films: int) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ class Qwen2_5VL(LVLM):
         pad = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
         return self._formatted(prompt).replace(pad, pad * image_tokens, 1)
 
-    def _text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
+    def text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
         rows, columns = self.grid(width, height)
         positions, _ = self.model.model.get_rope_index(
             input_ids,

@@ -1,0 +1,9 @@
+"""Small vision-language models of the real classes, trained from scratch on virtual patients.
+
+Their causes are known: the honest ones were taught to see the finding, the shortcut one answers some questions from a
+letter in the corner. Nothing else in the library depends on this package; the frozen stage ``train`` runs it.
+"""
+
+from .settings import MODELS, Recipe, Settings
+
+__all__ = ["MODELS", "Recipe", "Settings"]
