@@ -1,0 +1,92 @@
+"""The pool of normal reference films with concept masks, and the atlas that they make together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import ConvexHull
+
+from .. import records
+from ..errors import MedgroundError
+from ..geometry import Letterbox
+from ..images import read_film
+from .registration import CELLS, SIDE, Contrast, Warp, grid, register
+
+PASSES = 3  # times that the references are registered to their mean
+
+
+@dataclass(frozen=True)
+class References:
+    """R normal films with masks of the same C concepts, letterboxed to 224 x 224."""
+
+    names: tuple[str, ...]
+    concepts: tuple[str, ...]
+    films: np.ndarray  # [R, 224, 224] uint8
+    masks: np.ndarray  # [R, C, 224, 224] bool
+
+    @classmethod
+    def read(cls, table: Path | str, root: Path | str = ".") -> References:
+        """From a table of `records.REFERENCES` whose paths start at ``root``.
+
+        Raises MedgroundError naming the reference whose masks are missing, of another size, or of other concepts.
+        """
+        rows = records.read_rows(table, records.REFERENCES)
+        if not rows:
+            raise MedgroundError(f"{table} lists no reference; run `dvc repro references`")
+        films, masks, concepts = [], [], None
+        for row in rows:
+            film, named = read_film(Path(root) / row["film"]), _read_masks(Path(root) / row["masks"])
+            concepts = concepts or tuple(named)
+            if set(named) != set(concepts):
+                odd = sorted(set(named) ^ set(concepts))
+                raise MedgroundError(f"reference {row['reference']}: masks differ from the first reference's in {odd}")
+            wrong = [concept for concept, mask in named.items() if mask.shape != film.shape]
+            if wrong:
+                raise MedgroundError(f"reference {row['reference']}: the mask of {wrong[0]} is not of its film's size")
+            box = Letterbox.fit(film.shape[1], film.shape[0], SIDE)
+            films.append(box.apply(film))
+            masks.append([box.apply(named[concept].astype(np.uint8) * 255) > 127 for concept in concepts])
+        return cls(tuple(row["reference"] for row in rows), concepts, np.stack(films), np.array(masks))
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """The mean of the films after registration to each other."""
+        contrasts, cells = [Contrast.of(film) for film in self.films], grid(CELLS)
+        warps: Sequence[Warp] = [Warp()] * len(contrasts)
+        for _ in range(PASSES):
+            mean = np.mean([c.lifted(warp(cells)) for c, warp in zip(contrasts, warps, strict=True)], axis=0)
+            warps = [register(mean, contrast) for contrast in contrasts]
+        mean = np.mean([c.lifted(warp(cells)) for c, warp in zip(contrasts, warps, strict=True)], axis=0)
+        outlines = [[outline(mask) for mask in masks] for masks in self.masks]
+        back = [[warp.inverse(corners) for corners in some] for warp, some in zip(warps, outlines, strict=True)]
+        return Atlas(mean, back)
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """What R references have in common, as a lifted film, and where each says that the concepts are."""
+
+    mass: np.ndarray  # [8, 28, 28]
+    outlines: list[list[np.ndarray]]  # R x C convex outlines [N, 2] in [-1, 1]; N = 0 where a mask is empty
+
+
+def outline(mask: np.ndarray) -> np.ndarray:
+    """Corners ``[N, 2]`` of a bool mask's convex hull, (row, column) in [-1, 1] across the square; N = 0 where empty."""
+    rows = np.flatnonzero(mask.any(1))
+    if not rows.size:
+        return np.empty((0, 2))
+    first, last = mask[rows].argmax(1), mask.shape[1] - mask[rows][:, ::-1].argmax(1)
+    corners = np.concatenate([np.stack([rows + down, column], 1) for down in (0, 1) for column in (first, last)])
+    return corners[ConvexHull(corners).vertices] / (np.array(mask.shape) / 2) - 1
+
+
+def _read_masks(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name].astype(bool) for name in stored.files}
+    except (OSError, ValueError) as error:
+        raise MedgroundError(f"{path} cannot be read as concept masks ({error}); run `dvc repro references`") from None
