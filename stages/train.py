@@ -1,4 +1,4 @@
-"""A phantom model, trained from scratch on virtual patients: models/<key>/ and its row of models/accuracy.json.
+"""A phantom model, trained from scratch on virtual patients: models/<key>/ and models/<key>.accuracy.json.
 
 Frozen in dvc.yaml, because its outputs are in the repository; `dvc repro -f -s train` makes them again. A killed run
 goes on where it was.
@@ -18,7 +18,7 @@ from medground import params
 from medground.cli import friendly
 from medground.lvlm import load_lvlm
 from medground.phantom_models import MODELS, Settings
-from medground.phantom_models.evaluate import evaluate, write_accuracy
+from medground.phantom_models.evaluate import evaluate
 from medground.phantom_models.train import load_films, train
 from medground.sources.phantom import fetch_ct
 
@@ -54,7 +54,7 @@ def main() -> None:
 
     _, unseen = load_films(MODELS[key], settings, CT, CACHE)
     report = evaluate(load_lvlm(str(OUT / key)), unseen, shortcut)
-    write_accuracy(key, report, OUT / "accuracy.json")
+    (OUT / f"{key}.accuracy.json").write_text(json.dumps(report, indent=1) + "\n")
     print(key, json.dumps(report, indent=1))
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-from pathlib import Path
-
 import numpy as np
 
 from ..lvlm import prompts
@@ -41,18 +37,6 @@ def evaluate(lvlm: LVLM, unseen: Films, shortcut_findings: tuple[str, ...]) -> d
             "unparsable": int((verdicts == "unparsable").sum()),
         }
     return report
-
-
-def write_accuracy(key: str, report: dict, path: Path) -> None:
-    """Put the report of one model into the file of all, beside what others, perhaps just now, wrote there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        reports = json.loads(file.read() or "{}")
-        reports[key] = report
-        file.truncate(0)
-        file.write(json.dumps(dict(sorted(reports.items())), indent=1) + "\n")
 
 
 def balanced_accuracy(said: np.ndarray, truth: np.ndarray) -> float:

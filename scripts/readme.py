@@ -1,0 +1,117 @@
+"""Write the README's results from the tables, between its two marks: no number there is typed by hand.
+
+python scripts/readme.py            (after `make demo`)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from medground import records
+
+START, END = "<!-- results: written by scripts/readme.py -->", "<!-- end of results -->"
+README = Path("README.md")
+
+
+def main() -> None:
+    before, rest = README.read_text().split(START)
+    _, after = rest.split(END)
+    parts = [models(), causal_proof(), board()]
+    README.write_text(before + START + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after)
+    print(README)
+
+
+def models() -> str:
+    """Balanced accuracy on unseen patients, and what the marker alone does to the answers."""
+    rows = []
+    for path in sorted(Path("models").glob("*.accuracy.json")):
+        model, report = path.name.removesuffix(".accuracy.json"), json.loads(path.read_text())
+        shortcuts = report["shortcut_findings"]
+        for mode in ("direct", "reasoning"):
+            said = report[mode]
+            honest = {f: a for f, a in said["balanced_accuracy"].items() if f not in shortcuts}
+            least = min(honest, key=honest.get)
+            follows = {f: said["follows"][f] for f in (shortcuts or honest)}
+            rows.append(
+                {
+                    "model": f"`{model}`",
+                    "mode": mode,
+                    "balanced accuracy": f"{said['mean_of_honest']:.3f}",
+                    "least finding": f"{least} {honest[least]:.3f}",
+                    "answers that follow the marker": f"{sum(follows.values()) / len(follows):.1%}",
+                }
+            )
+    return (
+        "### The models on unseen patients\n\n" + table(rows) + "\n\n*`models/*.accuracy.json`. The mean is over the "
+        "findings that a model was taught honestly. The last column toggles the marker alone on films of unseen "
+        "patients: for the shortcut model, the share of answers about its shortcut findings that turn from no to yes "
+        "when the letter is put in; for the honest ones, about any finding.*"
+    )
+
+
+def causal_proof() -> str:
+    """What the filter kept of honest and of shortcut answers."""
+    counts = pd.DataFrame(json.loads(Path("data/cases/retention.json").read_text()))
+    fields = ["asked", "right", "flipped", "stayed", "kept"]
+    rows = []
+    for control in ("honest", "shortcut"):
+        group = counts[counts.control == control]
+        for (model, mode), part in group.groupby(["model", "mode"]):
+            rows.append({"answers": control, "model": f"`{model}`", "mode": mode} | kept(part[fields].sum()))
+        rows.append(
+            {"answers": f"**{control}**", "model": "all", "mode": "both"} | kept(group[fields].sum(), bold=True)
+        )
+    return (
+        "### The causal proof\n\nOf the right answers of models that look at the finding, the filter keeps most; of "
+        "those read off the letter, next to none.\n\n"
+        + table(rows)
+        + "\n\n*`dvc metrics show`; per finding and source in "
+        "`data/cases/retention.json`. flipped: right, and no when the finding is edited out; stayed: flipped, and yes "
+        "on both edits of the outside.*"
+    )
+
+
+def kept(counts: pd.Series, bold: bool = False) -> dict[str, str]:
+    """The counts as text, with the share that was kept of the right ones."""
+    share = f"{counts['kept'] / max(counts['right'], 1):.1%}"
+    return {name: str(int(n)) for name, n in counts.items()} | {"of the right": f"**{share}**" if bold else share}
+
+
+def board() -> str:
+    """The overall track of the test split."""
+    rows = [r for r in records.read_rows("data/board/board.parquet", records.BOARD)
+            if r["track"] == "all" and r["split"] == "test"]  # fmt: skip
+    shown = [
+        {
+            "rank": f"{r['rank']} ({r['rank_low']}-{r['rank_high']})",
+            "entry": f"`{r['entry']}`" + (" (floor)" if r["kind"] == "floor" else ""),
+            "IoU": f"{r['iou']:.3f} [{r['iou_low']:.3f}, {r['iou_high']:.3f}]",
+            "ties": r["tie"],
+            "pointing hit": f"{r['hit']:.3f}",
+            "energy inside": f"{r['energy']:.3f}",
+            "average precision": f"{r['average_precision']:.3f}",
+            "IoU, paper's scorer": "" if r["iou_paper"] is None else f"{r['iou_paper']:.3f}",
+        }
+        for r in sorted(rows, key=lambda r: (r["rank"], r["entry"]))
+    ]
+    return (
+        f"### The board\n\n{rows[0]['cases']} verified cases of test patients, honest answers of all models, both "
+        "modes and both sources.\n\n"
+        + table(shown)
+        + "\n\n*`python -m stages.rank`. Rank with its 95 % interval; IoU with the 95 % "
+        "interval of a bootstrap over patients; entries that share a letter cannot be told apart (paired bootstrap, "
+        "Holm-corrected).*"
+    )
+
+
+def table(rows: list[dict[str, str]]) -> str:
+    """Rows of equal keys as a Markdown table."""
+    lines = [list(rows[0]), ["---"] * len(rows[0])] + [list(row.values()) for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
