@@ -10,7 +10,7 @@ __all__ = ["Attribution", "Item", "MedFocus", "Method", "method", "methods"]
 
 def __getattr__(name: str):
     if name == "MedFocus":  # imports torch
-        from .medfocus import MedFocus
+        from .film import MedFocus
 
         return MedFocus
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

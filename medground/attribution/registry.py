@@ -47,6 +47,11 @@ _METHODS = (
     Method("lrp_paper", "attention", _LRP, "attention:relevance_walk", _ANSWER),
     Method("gradient_attention", "attention", _GRADIENT, "attention:gradient_attention", _PREDICTING),
     Method("gradient_attention_paper", "attention", _GRADIENT, "attention:gradient_attention", _ANSWER),
+    Method("prompting", "prompting", "the model prints boxes", "prompting:prompting", {"max_new_tokens": 256}),
+    Method("prompting_medsam", "prompting", "the model names regions; OWL-ViT (Minderer et al., ECCV 2022) and MedSAM "
+           "(Ma et al., Nature Communications 2024) find them", "prompting:prompting_medsam",
+           {"max_new_tokens": 256, "detector": "google/owlvit-base-patch32",
+            "segmenter": "flaviagiammarino/medsam-vit-base", "threshold": 0.1, "top": 5}),
     Method("random", "floor", "a box anywhere", "floors:random", {"seed": 0}),
     Method("center_box", "floor", "the middle half of each side", "floors:center_box", {"side": 0.5}),
     Method("whole_film", "floor", "everything", "floors:whole_film"),

@@ -1,0 +1,86 @@
+"""One film and one question, outside the pipeline: ask the model, then explain its answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import MedgroundError
+from ..lvlm import load_lvlm, prompts
+from ..transport.references import References
+from ..transport.transfer import locate
+from .method import Attribution, Item, Method
+from .registry import method
+
+REFERENCES = Path("data/references/references.parquet")
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A film with the model's answer and what caused it."""
+
+    item: Item
+    attribution: Attribution
+    method: Method
+    model: str
+    revision: str
+    verdict: str  # yes | no | unparsable
+    margin: float  # log p(Yes) - log p(No), nats
+
+
+class MedFocus:
+    """MedFocus on single films: ``MedFocus("models/phantom-gemma3").attribute(film, question).boxes``.
+
+    ``model`` is a key, path or Hub id, or a loaded LVLM; ``references`` the table of normal films with concept masks;
+    ``protocol`` is ``medground`` or ``paper``; ``settings`` change the method's (see the registry).
+    """
+
+    def __init__(self, model, references: Path | str = REFERENCES, protocol: str = "medground", **settings):
+        names = {"medground": "medfocus", "paper": "medfocus_paper"}
+        if protocol not in names:
+            raise MedgroundError(f"unknown protocol {protocol!r} of MedFocus; known: {', '.join(names)}")
+        self.lvlm = load_lvlm(model) if isinstance(model, (str, Path)) else model
+        self.method = method(names[protocol]).with_settings(**settings)
+        self.references = References.read(references)
+
+    def attribute(self, film: np.ndarray, question: str, mode: str = "direct") -> Attribution:
+        """Why the model answers ``question`` about a film (uint8 ``[H, W]``) as it does; boxes in native pixels."""
+        return explain(self.lvlm, film, question, self.method, mode, self.references).attribution
+
+
+def explain(
+    lvlm,
+    film: np.ndarray,
+    question: str,
+    chosen: Method,
+    mode: str = "direct",
+    references: References | None = None,
+    name: str = "film",
+) -> Explained:
+    """Ask ``question`` about a film (uint8 ``[H, W]``), in ``mode``, and explain the answer with ``chosen``.
+
+    Raises MedgroundError where the method needs concepts and there are no references to find them with, or the model
+    wrote nothing.
+    """
+    prompt = prompts.prompt(question, mode)
+    answer = lvlm.answer([film], [prompt])[0]
+    if not answer.text:
+        raise MedgroundError(f"{lvlm.key} wrote nothing about {name}; there is no answer to explain")
+    concepts: list = []
+    if chosen.concepts:
+        if references is None:
+            raise MedgroundError(f"method {chosen.name} needs reference films; `dvc repro references` makes them")
+        protocol = "paper" if chosen.name.endswith("_paper") else "medground"
+        concepts = [(concept, box) for concept, box, *_ in locate(film, references, protocol)]
+    item = Item(name, film, prompt, answer.text, finding_of(question), tuple(concepts))
+    found = chosen.attribute(lvlm, [item])[0]
+    return Explained(item, found, chosen, lvlm.key, lvlm.revision, answer.verdict, answer.margin)
+
+
+def finding_of(question: str) -> str:
+    """What a question asks about: "cardiomegaly" of the paper's question, else the question without its mark."""
+    match = re.search(r"evidence of (.+?)(?: in (?:the|this) \w+)?\s*\?", question)
+    return match[1] if match else question.strip(" ?")
