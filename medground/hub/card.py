@@ -161,8 +161,8 @@ patient. To put a method on the board, write its maps with `medground.submission
 def _filter(facts: Facts) -> str:
     settings = facts.made_by.get("settings", {}).get("verify", {})
     seeds = (
-        f"Edits of each kind per film: {settings['seeds']}; a case is kept when at least {settings['agreement']} of them "
-        "passed every gate. "
+        f"Edits of each kind per film: {settings['seeds']}; a case is kept when at least {settings['agreement']} of "
+        "them passed every gate. "
         if settings
         else ""
     )

@@ -21,6 +21,7 @@ from .tables import CONFIGS
 RECORDS = ("direct.json", "reasoning.json")  # the paper's format
 TEXTS = ("README.md", "LICENSE.md", "croissant.json")
 RECORD_KEYS = {"model", "dataset", "index", "answer"}  # of a restricted source, besides predictions of yes or no
+LONGEST = 200  # characters of a key, a licence's name or an address
 
 _IMAGE = re.compile(
     rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|II\*\x00|MM\x00\*|DICM|\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"
@@ -119,12 +120,21 @@ def _aggregates(table: pa.Table, kinds: dict[str, Kind], named: set[str]) -> Ite
 
 def _hidden(column: str, source: str, values: list) -> Iterator[tuple[str, int]]:
     for value in values:
-        if isinstance(value, bytes) and value:
-            yield f"column {column} hides bytes of {source}", 1
-        elif isinstance(value, str) and (_ENCODED_IMAGE.search(value) or _IMAGE.search(value.encode())):
-            yield f"column {column} hides an image of {source}", 1
-        elif isinstance(value, str) and _PATH.search(value):
-            yield f"column {column} hides a file path of {source}", 1
+        if what := _content(value):
+            yield f"column {column} hides {what} of {source}", 1
+
+
+def _content(value: object) -> str | None:
+    """What a value carries that no key, verdict, hash or number does."""
+    if isinstance(value, bytes | list | dict):
+        return "bytes" if isinstance(value, bytes) else "a structure"
+    if not isinstance(value, str):
+        return None
+    if _ENCODED_IMAGE.search(value) or _IMAGE.search(value.encode("latin-1", "ignore")):
+        return "an image"
+    if _PATH.search(value):
+        return "a file path"
+    return "a long text" if len(value) > LONGEST else None
 
 
 def _records(path: Path) -> list[str]:

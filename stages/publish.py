@@ -1,0 +1,30 @@
+"""Send data/hub/ to the Hugging Face Hub, without asking: data/published.json says what is there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from medground.cli import friendly
+from medground.errors import MedgroundError
+from medground.hub import push
+
+
+@friendly
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repo", default=os.environ.get("MEDGROUND_REPO"), help="ORG/NAME; default: MEDGROUND_REPO")
+    parser.add_argument("--private", action="store_true")
+    options = parser.parse_args()
+    if not options.repo:
+        raise MedgroundError("which dataset? give --repo ORG/NAME, or set MEDGROUND_REPO")
+    done = push.publish("data/hub", options.repo, private=options.private)
+    Path("data/published.json").write_text(json.dumps(asdict(done), indent=1) + "\n")
+    print(f"{done.url}: verified, commit {done.commit[:12]}, tag {done.tag}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The guard against folders that somebody made wrongly, on purpose or not."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import RESTRICTED
+
+from medground.hub import folder, guard, licences, tables
+from medground.hub.licences import Kind, LicenceError
+
+FILMS, CASES = "films/dev-00000-of-00001.parquet", "direct/dev-00000-of-00001.parquet"
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
+
+
+@pytest.fixture(scope="module")
+def good(tree, tmp_path_factory):
+    out = tmp_path_factory.mktemp("guard") / "hub"
+    folder.build(tree / "data", out)
+    return out
+
+
+@pytest.fixture
+def hub(good, tmp_path):
+    return shutil.copytree(good, tmp_path / "hub")
+
+
+def test_accepts_what_the_export_makes(hub):
+    guard.check(hub)
+
+
+def test_every_column_of_every_config_is_refused_where_its_kind_may_not_leave(hub):
+    """Fill each column that must be empty, one at a time."""
+    tried = 0
+    for config, columns in tables.CONFIGS.items():
+        for shard in sorted((hub / config).glob("*.parquet")):
+            original = shard.read_bytes()
+            for column in columns:
+                if column.kind in licences.NO_CONTENT:
+                    continue
+                rows = pq.read_table(shard).to_pylist()
+                row = next(row for row in rows if row["source"] in RESTRICTED)
+                row[column.name] = _some(column.type)
+                _write(rows, tables.schema(config), shard)
+                name = shard.relative_to(hub).as_posix()
+                message = f"{name}: column {column.name} holds {column.kind.value} of {row['source']} (1 rows)"
+                with pytest.raises(LicenceError, match=_literal(message)):
+                    guard.check(hub)
+                shard.write_bytes(original)
+                tried += 1
+    assert tried == 4 * 6 + 2 * 3 + 1  # direct and reasoning, films, retention
+
+
+def _some(type: pa.DataType):
+    if type == tables.IMAGE:
+        return {"bytes": PNG, "path": None}
+    return [[0.0, 0.0, 1.0, 1.0]] if pa.types.is_nested(type) else 1 if pa.types.is_integer(type) else "words"
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (base64.b64encode(PNG).decode(), "an image"),
+        ("/9j/4AAQSkZJRgABAQAAAQABAAD", "an image"),
+        (PNG.decode("latin-1"), "an image"),
+        (b"\xff\xd8\xff\xe0".decode("latin-1"), "an image"),
+        (PNG.hex() * 10, "a long text"),
+        ("files/p10/p10000032/s50414267/film.jpg", "a file path"),
+        ("film.dicom", "a file path"),
+        ("/home/somebody/film", "a file path"),
+        ("C:films", "a file path"),
+        ("..\\films\\x", "a file path"),
+        ("data/samples/vindr_cxr", "a file path"),
+    ],
+)
+def test_finds_images_and_paths_in_columns_that_are_allowed(hub, value, what):
+    rows = pq.read_table(hub / FILMS).to_pylist()
+    row = next(row for row in rows if row["source"] == "vindr_cxr")
+    row["film"] = value
+    _write(rows, tables.schema("films"), hub / FILMS)
+    with pytest.raises(LicenceError, match=f"column film hides {what} of vindr_cxr"):
+        guard.check(hub)
+
+
+def test_an_undeclared_source_is_refused(hub):
+    rows = pq.read_table(hub / CASES).to_pylist()
+    rows[0]["source"] = "hospital"
+    _write(rows, tables.schema("direct"), hub / CASES)
+    with pytest.raises(LicenceError, match="column source names 'hospital', which declares nothing"):
+        guard.check(hub)
+
+
+def test_an_undeclared_column_is_refused(hub):
+    table = pq.read_table(hub / CASES)
+    pq.write_table(table.append_column("note", pa.array(["x"] * len(table))), hub / CASES)
+    with pytest.raises(LicenceError, match="column note is not declared"):
+        guard.check(hub)
+
+
+def test_metadata_of_a_shard_is_refused(hub):
+    table = pq.read_table(hub / CASES)
+    pq.write_table(table.replace_schema_metadata({"medground": PNG}), hub / CASES)
+    with pytest.raises(LicenceError, match="metadata key medground"):
+        guard.check(hub)
+
+
+@pytest.mark.parametrize("name", ["film.png", "direct/film.jpg", "notes.txt", "extra/dev-00000-of-00001.parquet", ".x"])
+def test_undeclared_files_are_refused(hub, name):
+    path = hub / name
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(hub / CASES, path)
+    with pytest.raises(LicenceError, match=name.replace(".", r"\.")):
+        guard.check(hub)
+
+
+def test_links_are_refused(hub, tmp_path):
+    (hub / "LICENSE.md").unlink()
+    (tmp_path / "elsewhere").write_text("x")
+    (hub / "LICENSE.md").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LicenceError, match=r"LICENSE\.md: a link"):
+        guard.check(hub)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prediction_direct": "Yes, at the left base."}, "prediction_direct holds text of imagenome"),
+        ({"regions": [[0, 0, 1, 1]]}, "regions of imagenome is not declared"),
+        ({"dataset": "hospital"}, "dataset 'hospital' declares nothing"),
+        ({"answer": "film.jpg"}, "hides a file path of imagenome"),
+    ],
+)
+def test_paper_records_of_restricted_sources(hub, change, message):
+    answers = json.loads((hub / "direct.json").read_text())
+    next(record for record in answers if record["dataset"] == "imagenome").update(change)
+    (hub / "direct.json").write_text(json.dumps(answers))
+    with pytest.raises(LicenceError, match=message):
+        guard.check(hub)
+
+
+def test_a_picture_in_the_card_is_refused(hub):
+    card = hub / "README.md"
+    card.write_text(card.read_text() + f"![](data:image/png;base64,{base64.b64encode(PNG).decode()})")
+    with pytest.raises(LicenceError, match=r"README\.md: holds an image"):
+        guard.check(hub)
+
+
+def test_a_track_may_not_name_a_finding_that_no_case_names(hub):
+    shard = hub / "baselines/dev-00000-of-00001.parquet"
+    rows = pq.read_table(shard).to_pylist()
+    rows[0]["track"] = "finding=vindr_cxr finding"
+    _write(rows, tables.schema("baselines"), shard)
+    with pytest.raises(LicenceError, match="column track names the finding 'vindr_cxr finding'"):
+        guard.check(hub)
+
+
+def test_what_each_source_declares():
+    for name in ("imagenome", "vindr_cxr", "padchest_gr"):
+        assert licences.source(name).may_leave == {Kind.KEY, Kind.VERDICT, Kind.HASH, Kind.AGGREGATE}
+    for name in ("phantom_region", "phantom_lesion", "nih_cxr"):
+        assert licences.source(name).may_leave == set(Kind)
+    with pytest.raises(LicenceError, match="'hospital' does not declare what may leave"):
+        licences.source("hospital")
+
+
+def _write(rows, schema, path):
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+
+
+def _literal(text):
+    return text.replace("(", r"\(").replace(")", r"\)").replace(".", r"\.")

@@ -1,0 +1,276 @@
+"""Publishing with the real clients, in a subprocess, against a server on loopback that behaves as the Hub does."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from clients import Clients
+from conftest import OPEN, RESTRICTED
+from server import HubServer, Repo
+
+from medground.hub import folder
+
+REPO = "org/medground"
+CONFIGS = {"direct": 2, "reasoning": 2, "films": 2, "retention": 1, "baselines": 2}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture
+def hub(server):
+    """The server, empty and without faults."""
+    server.reset()
+    return server
+
+
+@pytest.fixture(scope="module")
+def clients(server, tmp_path_factory):
+    with Clients(tmp_path_factory.mktemp("clients"), server.url) as clients:
+        yield clients
+
+
+@pytest.fixture(scope="session")
+def first(tree, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("first") / "hub"
+    folder.build(tree / "data", out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def second(tree, tmp_path_factory) -> Path:
+    """Another version: the test regions stay back."""
+    out = tmp_path_factory.mktemp("second") / "hub"
+    folder.build(tree / "data", out, hide_test_regions=True)
+    return out
+
+
+@pytest.fixture
+def run(hub, clients, tmp_path):
+    """Run a medground command, or ``code``, with the clients pointed at the server; the token must not show."""
+
+    def call(*words: str, token: str | None = "hf_owner", code: str = clients.MEDGROUND):
+        done = clients.run(code, words, {"HF_TOKEN": token} if token else {}, tmp_path)
+        if token:
+            assert token not in done.stdout + done.stderr
+            assert not any(token.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+        return done
+
+    return call
+
+
+@pytest.fixture
+def publish(run):
+    return lambda path, *words, **options: run(
+        "publish", "--repo", REPO, "--folder", str(path), "--tag", "v1", "--yes", *words, **options
+    )
+
+
+def test_create_push_tag_and_load_every_config(hub, publish, run, first):
+    done = publish(first)
+    assert done.returncode == 0, done.stderr
+    repo = hub.repos[REPO]
+    assert list(repo.messages.values()) == ["initial commit", "Version v1"]  # one commit
+    assert repo.tags == {"v1": repo.branches["main"]}
+    assert not repo.private
+    assert "+ direct/dev-00000-of-00001.parquet" in done.stdout
+    assert f"{hub.url}/datasets/{REPO}/tree/v1: verified" in done.stdout
+    code = f"""
+import datasets, json
+sizes = {{}}
+for config in {list(CONFIGS)}:
+    dataset = datasets.load_dataset("{REPO}", config, revision="v1")
+    sizes[config] = {{split: len(rows) for split, rows in dataset.items()}}
+films = datasets.load_dataset("{REPO}", "films", split="dev")
+print(json.dumps([sizes, [film["image"].size if film["image"] else None for film in films]]))
+"""
+    sizes, images = json.loads(run(code=code, token=None).stdout)
+    for config, splits in CONFIGS.items():
+        assert len(sizes[config]) == splits
+        for split, rows in sizes[config].items():
+            assert rows == sum(pq.read_metadata(shard).num_rows for shard in folder.shards(first, config, split))
+    sources = pq.read_table(first / "films/dev-00000-of-00001.parquet")["source"].to_pylist()
+    assert [image is not None for image in images] == [name in OPEN for name in sources]
+
+
+def test_update_shows_and_sends_only_the_difference(hub, publish, run, first, second):
+    assert publish(first).returncode == 0
+    repo = hub.repos[REPO]
+    by_hand = {"films/old-00000-of-00001.parquet": b"left over", "submissions/theirs/entry.yaml": b"not ours"}
+    repo.commit("main", repo.commits[repo.branches["main"]] | by_hand, "by hand")
+    hub.requests.clear()
+    done = run("publish", "--repo", REPO, "--folder", str(second), "--tag", "v2", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "~ direct/test-00000-of-00001.parquet" in done.stdout
+    assert "- films/old-00000-of-00001.parquet" in done.stdout
+    assert "direct/dev-" not in done.stdout
+    assert sum(request.startswith("PUT") for request in hub.requests) == 2  # test shards of direct and reasoning
+    files = hub.repos[REPO].commits[hub.repos[REPO].tags["v2"]]
+    assert "films/old-00000-of-00001.parquet" not in files
+    assert "submissions/theirs/entry.yaml" in files
+
+
+def test_nothing_changed_makes_no_commit(hub, publish, first):
+    assert publish(first).returncode == 0
+    commits = len(hub.repos[REPO].commits)
+    done = publish(first)
+    assert done.returncode == 0
+    assert "0 to add, 0 to change, 0 to remove" in done.stdout
+    assert len(hub.repos[REPO].commits) == commits
+
+
+def test_dry_run_sends_nothing(hub, publish, first):
+    done = publish(first, "--dry-run")
+    assert done.returncode == 0
+    assert "+ README.md" in done.stdout
+    assert "nothing was sent" in done.stdout
+    assert not hub.repos
+    assert not hub.objects
+
+
+def test_asks_before_it_sends(hub, run, first):
+    done = run("publish", "--repo", REPO, "--folder", str(first), "--tag", "v1")  # no answer on stdin
+    assert done.returncode == 1
+    assert done.stdout.index("+ README.md") < done.stdout.index("Send this?")
+    assert not hub.repos
+
+
+def test_fails_half_way_and_resumes(hub, publish, first):
+    hub.faults["drop after"] = 3
+    done = publish(first)
+    assert done.returncode == 1
+    assert "connection broke" in done.stderr
+    assert "not sent again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(hub.puts) == 3
+    assert not hub.repos[REPO].tags
+    assert len(hub.repos[REPO].commits) == 1  # nothing half-written
+    hub.faults.clear()
+    assert publish(first).returncode == 0
+    assert set(hub.puts.values()) == {1}
+    assert hub.repos[REPO].tags == {"v1": hub.repos[REPO].branches["main"]}
+
+
+def test_resumes_after_the_commit_when_only_the_tag_is_missing(hub, publish, first):
+    hub.faults[f"/api/datasets/{REPO}/tag"] = 500
+    done = publish(first)
+    assert done.returncode == 1
+    assert "a fault on its side" in done.stderr
+    hub.faults.clear()
+    assert publish(first).returncode == 0
+    assert len(hub.repos[REPO].commits) == 2
+    assert hub.repos[REPO].tags == {"v1": hub.repos[REPO].branches["main"]}
+
+
+def test_download_that_differs_is_not_tagged(hub, publish, first):
+    class Corrupting(dict):
+        def __getitem__(self, oid):
+            return super().__getitem__(oid)[:-1] + b"?"
+
+    hub.objects = Corrupting()
+    done = publish(first)
+    assert done.returncode == 1
+    assert "does not hold what was sent" in done.stderr or "Consistency check failed" in done.stderr
+    assert not hub.repos[REPO].tags
+
+
+def test_private_and_branch(hub, publish, first):
+    done = publish(first, "--private", "--revision", "preview")
+    assert done.returncode == 0, done.stderr
+    repo = hub.repos[REPO]
+    assert repo.private
+    assert set(repo.commits[repo.branches["main"]]) == {".gitattributes"}
+    assert repo.tags["v1"] == repo.branches["preview"]
+
+
+def test_private_is_not_promised_for_a_public_dataset(hub, publish, first, second):
+    assert publish(first).returncode == 0
+    done = publish(second, "--private")
+    assert done.returncode == 1
+    assert "exists and is public" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        ("hf_wrong", "does not accept the token"),
+        ("hf_reader", "may not write to org/medground"),
+        (None, "no Hugging Face token was found"),
+    ],
+)
+def test_tokens(hub, publish, first, token, message):
+    done = publish(first, token=token)
+    _failed(done, message)
+    assert not hub.repos
+
+
+def test_missing_rights_on_an_existing_dataset(hub, publish, first, second):
+    assert publish(first).returncode == 0
+    _failed(publish(second, "--tag", "v2", token="hf_reader"), "may not write to org/medground")
+
+
+def test_name_taken_by_something_else(hub, publish, first):
+    hub.repos[REPO] = Repo(False, {"owner"})
+    hub.repos[REPO].commit("main", {"README.md": b"---\ntags: [cats]\n---\n", "cats.csv": b"1"}, "cats")
+    _failed(publish(first), "is taken: it holds a dataset that medground did not make")
+    assert len(hub.repos[REPO].commits) == 2
+
+
+def test_name_taken_by_a_dataset_that_is_not_seen(hub, publish, first):
+    hub.repos[REPO] = Repo(True, {"somebody else"})
+    _failed(publish(first), "is taken, by a dataset that this token cannot see")
+
+
+def test_tag_taken(hub, publish, first, second):
+    assert publish(first).returncode == 0
+    _failed(publish(second), "already has the tag 'v1', on another version")
+
+
+def test_rate_limit(hub, publish, first):
+    hub.faults["/api/whoami-v2"] = 429
+    _failed(publish(first), "rate limit is reached")
+
+
+def test_no_network(first, tmp_path):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    with Clients(tmp_path, endpoint) as clients:
+        words = ["publish", "--repo", REPO, "--folder", str(first), "--tag", "v1", "--yes"]
+        _failed(clients.run(clients.MEDGROUND, words, {"HF_TOKEN": "hf_owner"}, tmp_path), "is out of reach")
+
+
+def test_wrong_name(run, first):
+    _failed(run("publish", "--repo", "medground", "--folder", str(first), "--tag", "v1", "--yes"), "write ORG/NAME")
+
+
+def test_refuses_restricted_pixels_before_the_network(hub, publish, tree, tmp_path, monkeypatch):
+    out = tmp_path / "hub"
+    monkeypatch.setattr(folder, "may_leave", lambda *_: True)
+    monkeypatch.setattr(folder.guard, "check", lambda _: None)
+    folder.build(tree / "data", out)  # what a careless export would make
+    done = publish(out)
+    _failed(done, "this may not leave")
+    for source in RESTRICTED:
+        assert f"films/dev-00000-of-00001.parquet: column image holds pixels of {source}" in done.stderr
+        assert f"direct/dev-00000-of-00001.parquet: column regions holds boxes of {source}" in done.stderr
+        assert f"column question holds text of {source}" in done.stderr
+    assert not hub.requests
+
+
+def test_needs_an_exported_folder(publish, tmp_path):
+    _failed(publish(tmp_path / "nothing"), "is not an exported folder")
+
+
+def _failed(done, message):
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
