@@ -11,7 +11,7 @@ from scipy.ndimage import zoom
 
 from ..errors import MedgroundError
 from ..geometry import Box
-from .sinkhorn import Cost, Plan, sinkhorn, squares
+from .sinkhorn import Cost, Plan, Problem, sinkhorn, squares
 
 SIDE = 224  # films are compared on a square of this side
 COARSE, FINE = 14, 56  # grids on which the reference is chosen, and on which its masks are pushed
@@ -49,7 +49,7 @@ def intensity(film: np.ndarray, side: int) -> np.ndarray:
     """
     low, high = float(film.min()), float(film.max())
     if low == high:
-        raise MedgroundError(f"a film has no contrast (every pixel is {low:g}), so nothing can be transferred to or from it")
+        raise MedgroundError(f"a film has no contrast: every pixel is {low:g}, so no concept can be transferred")
     scaled = ((film.astype(np.float32) - low) / (high - low)).astype(np.float32)
     mass = zoom(scaled, side / SIDE, order=1).astype(np.float64)
     mass[mass <= THRESHOLD] = 0
@@ -68,7 +68,7 @@ def plans(a: np.ndarray, b: np.ndarray, solver: str = "separable") -> tuple[Plan
     """
     unit = np.array([percentile(x > 0, y > 0) for x, y in zip(a, b, strict=True)])
     axis = squares(a.shape[-1]) / unit[:, None, None]
-    return sinkhorn(a, b, Cost(axis, axis), epsilon=EPSILON, relaxation=RELAXATION, solver=solver), unit
+    return sinkhorn(Problem(a, b, Cost(axis, axis), EPSILON, RELAXATION), solver), unit
 
 
 def percentile(source: np.ndarray, target: np.ndarray, q: float = 0.9) -> float:

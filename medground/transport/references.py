@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from .. import records
 from ..errors import MedgroundError
 from ..geometry import Letterbox
 from ..images import read_film
-from .registration import CELLS, SIDE, Contrast, Warp, grid, register
+from .registration import SIDE, Contrast, Registration, Template, Warp
 
 PASSES = 3  # times that the references are registered to their mean
 
@@ -52,36 +51,39 @@ class References:
             masks.append([box.apply(named[concept].astype(np.uint8) * 255) > 127 for concept in concepts])
         return cls(tuple(row["reference"] for row in rows), concepts, np.stack(films), np.array(masks))
 
-    @cached_property
-    def atlas(self) -> Atlas:
-        """The mean of the films after registration to each other."""
-        contrasts, cells = [Contrast.of(film) for film in self.films], grid(CELLS)
-        warps: Sequence[Warp] = [Warp()] * len(contrasts)
-        for _ in range(PASSES):
-            mean = np.mean([c.lifted(warp(cells)) for c, warp in zip(contrasts, warps, strict=True)], axis=0)
-            warps = [register(mean, contrast) for contrast in contrasts]
-        mean = np.mean([c.lifted(warp(cells)) for c, warp in zip(contrasts, warps, strict=True)], axis=0)
-        outlines = [[outline(mask) for mask in masks] for masks in self.masks]
-        back = [[warp.inverse(corners) for corners in some] for warp, some in zip(warps, outlines, strict=True)]
-        return Atlas(mean, back)
-
 
 @dataclass(frozen=True)
 class Atlas:
-    """What R references have in common, as a lifted film, and where each says that the concepts are."""
+    """What R references have in common, and where each of them says that the concepts are."""
 
-    mass: np.ndarray  # [8, 28, 28]
+    template: Template
     outlines: list[list[np.ndarray]]  # R x C convex outlines [N, 2] in [-1, 1]; N = 0 where a mask is empty
+
+    @classmethod
+    def of(cls, references: References, how: Registration) -> Atlas:
+        """The mean of the lifted films after registration to each other."""
+        contrasts = [how.contrast(film) for film in references.films]
+        warps = [Warp()] * len(contrasts)
+        for _ in range(PASSES):
+            template = _mean(contrasts, warps, how)
+            warps = [template.register(contrast) for contrast in contrasts]
+        outlines = [[warp.inverse(outline(mask)) for mask in masks]
+                    for warp, masks in zip(warps, references.masks, strict=True)]  # fmt: skip
+        return cls(_mean(contrasts, warps, how), outlines)
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
-    """Corners ``[N, 2]`` of a bool mask's convex hull, (row, column) in [-1, 1] across the square; N = 0 where empty."""
+    """Corners ``[N, 2]`` of a bool mask's convex hull, (row, column) in [-1, 1] across the square; none where empty."""
     rows = np.flatnonzero(mask.any(1))
     if not rows.size:
         return np.empty((0, 2))
     first, last = mask[rows].argmax(1), mask.shape[1] - mask[rows][:, ::-1].argmax(1)
     corners = np.concatenate([np.stack([rows + down, column], 1) for down in (0, 1) for column in (first, last)])
     return corners[ConvexHull(corners).vertices] / (np.array(mask.shape) / 2) - 1
+
+
+def _mean(films: Sequence[Contrast], warps: Sequence[Warp], how: Registration) -> Template:
+    return Template(np.mean([how.lifted(film, warp) for film, warp in zip(films, warps, strict=True)], axis=0), how)
 
 
 def _read_masks(path: Path) -> dict[str, np.ndarray]:

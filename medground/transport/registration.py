@@ -3,34 +3,31 @@
 The published transport takes brightness as mass, so brightness itself moves, and its plan is far too blurry to say
 where a region went. Here every cell of a film weighs the same and lies at (row, column, contrast): mass travels
 between alike tissue, and the unbalanced marginals leave out what has no counterpart, such as a finding. The kernel is
-still a product of one matrix an axis. The barycentric map of the plan is fitted by a polynomial, the target is drawn
-along it, and the next round transports what is left with a narrower kernel.
+still a product of one matrix an axis. The barycentric map of the plan, less that of the reference to itself (which
+entropy pulls inwards in the same way), is fitted by a polynomial; the target is drawn along it, and the next round
+transports what is left with a narrower kernel.
 
-Close relatives: colour in the ground cost, Rabin and Papadakis, "Convex color image segmentation with optimal
+Close relatives: features in the ground cost, Rabin and Papadakis, "Convex color image segmentation with optimal
 transport distances" (2015); transport as the data term of a registration, Feydy et al., "Optimal transport for
-diffeomorphic registration" (MICCAI 2017).
+diffeomorphic registration" (MICCAI 2017); debiasing, Sejourne et al., "Sinkhorn divergences for unbalanced optimal
+transport" (2019).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from ..errors import MedgroundError
-from .sinkhorn import Cost, sinkhorn, squares
+from .sinkhorn import Cost, Problem, divergence, sinkhorn, squares
 
 SIDE = 224  # films are registered on a square of this side
-FINE, CELLS, LEVELS = 56, 28, 8  # cells a side of a film that is drawn, and of a lifted one; its levels of contrast
+FINE = 56  # cells a side of the film from which the rounds are drawn
 BACKGROUND = 8.0  # gray level up to which a cell is air or padding, and has no mass
-NEIGHBOURHOOD = 32.0  # px: contrast is against a Gaussian mean of this sigma
-TOLERANCE = 1 / 8  # sigma of the kernel over contrast, whose range is 0 to 1
-RELAXATION, SWEEPS = 5.0, 5  # in units of epsilon
-ROUNDS = ((16.0, 1), (16.0, 1), (12.0, 3), (8.0, 4), (8.0, 5))  # sigma of the kernel over space in px, degree
 _INVERSION = 20  # iterations
-RIDGE = 1e-4  # times the plan's mass: keeps the polynomial still where there is nothing to follow
 
 
 @dataclass(frozen=True)
@@ -41,28 +38,29 @@ class Contrast:
     weight: np.ndarray
 
     @classmethod
-    def of(cls, film: np.ndarray) -> Contrast:
-        """From a uint8 film ``[224, 224]``: the rank of its brightness, against the mean rank around it.
+    def of(cls, film: np.ndarray, neighbourhood: float = 32.0) -> Contrast:
+        """From a uint8 film ``[224, 224]``: the rank of its brightness, against a Gaussian mean of the ranks around it.
 
-        Ranks do not depend on exposure or tone. Raises MedgroundError for a film without contrast.
+        Ranks do not depend on exposure or tone. ``neighbourhood`` is the Gaussian's sigma in px. Raises MedgroundError
+        for a film without contrast.
         """
         step = SIDE // FINE
         cells = film.reshape(FINE, step, FINE, step).mean((1, 3))
         body = cells > BACKGROUND
         if not body.any() or np.ptp(cells[body]) == 0:
-            raise MedgroundError("a film has no contrast (it is black or constant), so nothing can be transferred to it")
+            raise MedgroundError("a film has no contrast: it is black or constant, so no concept can be transferred")
         rank = np.zeros(cells.shape)
         _, place, count = np.unique(cells[body], return_inverse=True, return_counts=True)
         rank[body] = (np.cumsum(count) - count / 2)[place] / body.sum()
-        total, area = (gaussian_filter(field, NEIGHBOURHOOD / step) for field in (rank, body.astype(float)))
+        total, area = (gaussian_filter(field, neighbourhood / step) for field in (rank, body.astype(float)))
         value = np.clip(0.5 + rank - total / np.maximum(area, 1e-9), 0, 1)
         return cls(value * body, body.astype(float))
 
-    def lifted(self, points: np.ndarray) -> np.ndarray:
-        """Mass ``[8, 28, 28]``, one a cell, at the contrast that the film has at ``points`` ``[784, 2]``."""
-        value, weight = (_drawn(field, points).reshape(CELLS, CELLS) for field in (self.value, self.weight))
-        level = np.arange(LEVELS)[:, None, None]
-        return np.maximum(0, 1 - np.abs(value * (LEVELS - 1) - level)) * weight
+    def at(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Value and weight at points ``[N, 2]`` in [-1, 1], bilinear; no weight outside the square."""
+        place = ((points + 1) / 2 * FINE - 0.5).T
+        value, weight = (map_coordinates(field, place, order=1, mode="constant") for field in (self.value, self.weight))
+        return value, weight
 
 
 @dataclass(frozen=True)
@@ -92,41 +90,93 @@ class Warp:
         return origin
 
 
-def register(reference: np.ndarray, target: Contrast, solver: str = "separable") -> Warp:
-    """The map from a lifted reference ``[8, 28, 28]`` to a target film."""
-    warp, cells = Warp(), grid(CELLS)
-    place = np.linspace(-1, 1, 2 * CELLS + 1)[1::2]
-    for sigma, degree in ROUNDS:
-        plan = _plan(reference, target.lifted(warp(cells)), sigma, solver)
-        mass, down, right = (
-            plan.pull(value)[0].sum(0).ravel() for value in (np.ones(CELLS), place[:, None], place)
-        )
-        basis = _monomials(cells, degree)
-        wanted = np.stack([down, right], 1) - mass[:, None] * cells  # mean displacement, times the mass it has
-        normal = (basis * mass[:, None]).T @ basis + RIDGE * mass.sum() * np.eye(basis.shape[1])
-        warp = warp.after(degree, np.linalg.solve(normal, basis.T @ wanted))
-    return warp
+@dataclass(frozen=True)
+class Registration:
+    """How films are registered. Distances are in px of the square, sums of squares in units of epsilon.
+
+    ``rounds`` are (sigma of the kernel over space, degree of the polynomial), ``tolerance`` the kernel's sigma over
+    contrast, whose range is 0 to 1. ``ridge``, times the plan's mass, holds the polynomial where nothing is to follow.
+    """
+
+    rounds: tuple[tuple[float, int], ...] = ((16.0, 1), (16.0, 1), (16.0, 1), (12.0, 2), (12.0, 3), (8.0, 4), (8.0, 5))
+    tolerance: float = 1 / 8
+    neighbourhood: float = 32.0
+    relaxation: float = 5.0
+    sweeps: int = 5
+    debiased: bool = True
+    cells: int = 28
+    levels: int = 8
+    ridge: float = 1e-4
+    solver: str = "separable"
+
+    def contrast(self, film: np.ndarray) -> Contrast:
+        """`Contrast.of` a uint8 film ``[224, 224]``."""
+        return Contrast.of(film, self.neighbourhood)
+
+    def lifted(self, film: Contrast, warp: Warp = Warp()) -> np.ndarray:
+        """Mass ``[levels, cells, cells]``: one a cell where the film has weight, at its contrast there."""
+        value, weight = (field.reshape(self.cells, self.cells) for field in film.at(warp(grid(self.cells))))
+        level = np.arange(self.levels)[:, None, None]
+        return np.maximum(0, 1 - np.abs(value * (self.levels - 1) - level)) * weight
+
+    def problem(self, source: np.ndarray, target: np.ndarray, sigma: float) -> Problem:
+        """Transport between two lifted films, each with mass 1. Raises MedgroundError where one of them is empty."""
+        for side, mass in (("reference", source), ("target", target)):
+            if not mass.any():
+                raise MedgroundError(f"the {side} film has nothing but air where the other has a body")
+        a, b = ((mass / mass.sum())[None] for mass in (source, target))
+        space = squares(self.cells, SIDE / self.cells / sigma) / 2
+        cost = Cost(space, space, squares(self.levels, 1 / (self.levels - 1) / self.tolerance) / 2)
+        return Problem(a, b, cost, 1.0, self.relaxation, "product", self.sweeps, tolerance=0.0)
+
+    def barycentres(self, source: np.ndarray, target: np.ndarray, sigma: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where the mass of each source cell goes on average ``[N, 2]``, in [-1, 1], and how much that is ``[N]``."""
+        plan = sinkhorn(self.problem(source, target, sigma), self.solver)
+        place = _places(self.cells)
+        mass, down, right = (plan.pull(v)[0].sum(0).ravel() for v in (np.ones_like(place), place[:, None], place))
+        still = mass <= np.finfo(float).tiny
+        there = np.stack([down, right], 1) / np.where(still, 1, mass)[:, None]
+        return np.where(still[:, None], grid(self.cells), there), mass
+
+
+@dataclass(frozen=True)
+class Template:
+    """A lifted film ``[levels, cells, cells]`` that other films are registered to."""
+
+    mass: np.ndarray
+    how: Registration
+
+    def register(self, target: Contrast) -> Warp:
+        """The map from this template to a target film. Raises MedgroundError where the two share no body."""
+        warp, points = Warp(), grid(self.how.cells)
+        for sigma, degree in self.how.rounds:
+            there, mass = self.how.barycentres(self.mass, self.how.lifted(target, warp), sigma)
+            here = self._rests[sigma] if self.how.debiased else points
+            basis = _monomials(points, degree)
+            normal = (basis * mass[:, None]).T @ basis + self.how.ridge * mass.sum() * np.eye(basis.shape[1])
+            warp = warp.after(degree, np.linalg.solve(normal, (basis * mass[:, None]).T @ (there - here)))
+        return warp
+
+    def distance(self, target: Contrast, warp: Warp) -> float:
+        """Debiased divergence between this template and a target drawn along a map; large where it is no such film."""
+        sigma, _ = self.how.rounds[-1]
+        return float(divergence(self.how.problem(self.mass, self.how.lifted(target, warp), sigma))[0])
+
+    @cached_property
+    def _rests(self) -> dict[float, np.ndarray]:
+        sigmas = {sigma for sigma, _ in self.how.rounds}
+        return {sigma: self.how.barycentres(self.mass, self.mass, sigma)[0] for sigma in sigmas}
 
 
 @cache
 def grid(cells: int) -> np.ndarray:
     """Centres ``[cells * cells, 2]`` of a square's cells, in [-1, 1]."""
-    place = np.linspace(-1, 1, 2 * cells + 1)[1::2]
+    place = _places(cells)
     return np.stack(np.meshgrid(place, place, indexing="ij"), -1).reshape(-1, 2)
 
 
-def _plan(reference: np.ndarray, target: np.ndarray, sigma: float, solver: str):
-    space = squares(CELLS, SIDE / CELLS / sigma) / 2
-    cost = Cost(space, space, squares(LEVELS, 1 / (LEVELS - 1) / TOLERANCE) / 2)
-    return sinkhorn(
-        *((film / film.sum())[None] for film in (reference, target)), cost,
-        epsilon=1.0, relaxation=RELAXATION, prior="product", sweeps=SWEEPS, tolerance=0.0, solver=solver,
-    )  # fmt: skip
-
-
-def _drawn(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A square image at points in [-1, 1], bilinear, zero outside."""
-    return map_coordinates(image, ((points + 1) / 2 * len(image) - 0.5).T, order=1, mode="constant")
+def _places(cells: int) -> np.ndarray:
+    return np.linspace(-1, 1, 2 * cells + 1)[1::2]
 
 
 def _monomials(points: np.ndarray, degree: int) -> np.ndarray:

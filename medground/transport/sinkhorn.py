@@ -12,8 +12,8 @@ distances", ACM Transactions on Graphics 34 (2015).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -107,50 +107,79 @@ class Plan:
         return _total(self.left * self.kernel.weighted(self.right))
 
 
-def sinkhorn(
-    a: np.ndarray,
-    b: np.ndarray,
-    cost: Cost,
-    *,
-    epsilon: float,
-    relaxation: float,
-    prior: str = "counting",
-    sweeps: int = 500,
-    tolerance: float = 1e-6,
-    solver: str = "separable",
-) -> Plan:
-    """The plans P that minimise ``<P, C> + relaxation (KL(P 1 | a) + KL(P' 1 | b)) + epsilon KL(P | prior)``.
+@dataclass(frozen=True)
+class Problem:
+    """Minimise ``<P, C> + relaxation (KL(P 1 | a) + KL(P' 1 | b)) + epsilon KL(P | prior)`` over plans P.
 
-    ``a`` and ``b`` are masses ``[B, *grid]``. ``prior`` is ``counting`` (each pair of cells weighs one: the entropy of
-    the reference) or ``product`` (a b', which makes the costs of different supports comparable). A pair stops when
-    the L1 change of its left scaling falls below ``tolerance``, or after ``sweeps``; its plan does not depend on the
-    pairs that share the batch. ``solver`` is ``separable``, or one of ``pot``, ``pot-cuda``: the dense solver of the
-    package POT, which stops by its own criterion. Raises MedgroundError for masses that are negative, empty or not
-    finite.
+    ``a`` and ``b`` are masses ``[B, *grid]``, not negative and not empty. ``prior`` is ``counting`` (each pair of cells
+    weighs one: the entropy of the reference) or ``product`` (a b', which makes the costs of different supports
+    comparable). A pair stops when the L1 change of its left scaling falls below ``tolerance``, or after ``sweeps``;
+    its plan does not depend on the pairs that share the batch.
     """
-    for side, mass in (("source", a), ("target", b)):
-        if not np.isfinite(mass).all() or (mass < 0).any() or not mass.reshape(len(mass), -1).any(1).all():
+
+    a: np.ndarray
+    b: np.ndarray
+    cost: Cost
+    epsilon: float
+    relaxation: float
+    prior: str = "counting"
+    sweeps: int = 500
+    tolerance: float = 1e-6
+
+
+def sinkhorn(problem: Problem, solver: str = "separable") -> Plan:
+    """The plans that solve a batch of problems.
+
+    ``solver`` is ``separable``, or ``pot`` or ``pot-cuda``: the dense solver of the package POT, which stops by its own
+    criterion. Raises MedgroundError for an unknown solver and for masses that are negative, empty or not finite.
+    """
+    for side, mass in (("source", problem.a), ("target", problem.b)):
+        if not np.isfinite(mass).all() or (mass < 0).any() or not (_total(mass) > 0).all():
             raise MedgroundError(f"the {side} of a transport has no mass, or mass that is negative or not finite")
     if solver not in SOLVERS:
         raise MedgroundError(f"transport.solver is {solver!r}; known: {', '.join(SOLVERS)}")
-    u, v = SOLVERS[solver](a, b, cost, epsilon, relaxation, prior, sweeps, tolerance)
-    return Plan(Kernel(cost, epsilon), *((u, v) if prior == "counting" else (u * a, v * b)))
+    u, v = SOLVERS[solver](problem)
+    if problem.prior == "product":
+        u, v = u * problem.a, v * problem.b
+    return Plan(Kernel(problem.cost, problem.epsilon), u, v)
 
 
-def _separable(
-    a: np.ndarray, b: np.ndarray, cost: Cost, epsilon: float, relaxation: float, prior: str, sweeps: int, tolerance: float
-) -> tuple[np.ndarray, np.ndarray]:
-    # The prior a b' is absorbed: K v becomes K (b v), and the mass in a's update cancels.
-    (a_top, a_in), (b_top, b_in) = ((m, np.ones_like(m)) if prior == "counting" else (np.ones_like(m), m) for m in (a, b))
-    power = relaxation / (relaxation + epsilon)
+def divergence(problem: Problem) -> np.ndarray:
+    """Debiased Sinkhorn divergence ``[B]`` between the masses of a problem with product prior.
+
+    What transport costs beyond what either side costs to itself: 0 for equal masses, positive otherwise. Sejourne,
+    Feydy, Vialard, Trouve, Peyre, "Sinkhorn divergences for unbalanced optimal transport" (2019), definition 8.
+    """
+    a, b = problem.a, problem.b
+    across, left, right = (_value(replace(problem, a=x, b=y)) for x, y in ((a, b), (a, a), (b, b)))
+    return across - (left + right) / 2 + problem.epsilon / 2 * (_total(a) - _total(b)) ** 2
+
+
+def _value(problem: Problem) -> np.ndarray:
+    """The dual objective ``[B]`` at the solution."""
+    u, v = _separable(problem)
+    plan = Plan(Kernel(problem.cost, problem.epsilon), u * problem.a, v * problem.b)
+    value = problem.epsilon * (_total(problem.a) * _total(problem.b) - plan.mass)
+    for mass, scaling in ((problem.a, u), (problem.b, v)):
+        gain = 1 - np.where(mass > 0, scaling, 1) ** (-problem.epsilon / problem.relaxation)
+        value += problem.relaxation * _total(mass * gain)
+    return value
+
+
+def _separable(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    a, b, cost, epsilon = problem.a, problem.b, problem.cost, problem.epsilon
+    # The prior a b' is absorbed: K v becomes K (b v), and the mass in the numerator cancels.
+    inside = (np.ones_like(a), np.ones_like(b)) if problem.prior == "counting" else (a, b)
+    ahead = (a, b) if problem.prior == "counting" else (np.ones_like(a), np.ones_like(b))
+    power = problem.relaxation / (problem.relaxation + epsilon)
     kernel = Kernel(cost, epsilon)
     u, v = (a > 0).astype(float), (b > 0).astype(float)
     active = np.arange(len(a))
-    for _ in range(sweeps):
+    for _ in range(problem.sweeps):
         before = u[active]
-        u[active] = now = (a_top[active] / (kernel(b_in[active] * v[active]) + _FLOOR)) ** power
-        v[active] = (b_top[active] / (kernel(a_in[active] * now) + _FLOOR)) ** power
-        moving = _total(np.abs(now - before)) >= tolerance
+        u[active] = now = (ahead[0][active] / (kernel(inside[1][active] * v[active]) + _FLOOR)) ** power
+        v[active] = (ahead[1][active] / (kernel(inside[0][active] * now) + _FLOOR)) ** power
+        moving = _total(np.abs(now - before)) >= problem.tolerance
         if not moving.all():
             active = active[moving]
             kernel = Kernel(cost.take(active), epsilon)
@@ -159,33 +188,27 @@ def _separable(
     return u, v
 
 
-def _pot(
-    a: np.ndarray, b: np.ndarray, cost: Cost, epsilon: float, relaxation: float, prior: str, sweeps: int, tolerance: float,
-    device: str = "cpu",
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+def _pot(problem: Problem, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
     import ot
     import torch
 
     if device == "cuda" and not torch.cuda.is_available():
         raise MedgroundError("transport.solver is 'pot-cuda', but there is no CUDA GPU; use 'pot' or 'separable'")
-    u, v = np.zeros_like(a), np.zeros_like(b)
-    for pair, (source, target) in enumerate(zip(a, b, strict=True)):
+    u, v = np.zeros_like(problem.a), np.zeros_like(problem.b)
+    for pair, (source, target) in enumerate(zip(problem.a, problem.b, strict=True)):
         here, there = source > 0, target > 0
         masses = (torch.as_tensor(x, device=device) for x in (source[here], target[there]))
-        dense = torch.as_tensor(cost.between(pair, here, there), device=device)
+        dense = torch.as_tensor(problem.cost.between(pair, here, there), device=device)
         _, log = ot.unbalanced.sinkhorn_unbalanced(
-            *masses, dense, epsilon, relaxation, c=torch.ones_like(dense) if prior == "counting" else None,
-            numItermax=sweeps, stopThr=tolerance / here.sum(), log=True,
+            *masses, dense, problem.epsilon, problem.relaxation,
+            c=torch.ones_like(dense) if problem.prior == "counting" else None,  # None is a b'
+            numItermax=problem.sweeps, stopThr=problem.tolerance / here.sum(), log=True,
         )  # fmt: skip
         u[pair][here], v[pair][there] = (np.exp(log[k].cpu().numpy()) for k in ("logu", "logv"))
     return u, v
 
 
-SOLVERS = {
-    "separable": _separable,
-    "pot": _pot,
-    "pot-cuda": lambda *problem: _pot(*problem, device="cuda"),
-}
+SOLVERS = {"separable": _separable, "pot": _pot, "pot-cuda": partial(_pot, device="cuda")}
 
 
 def _total(field: np.ndarray) -> np.ndarray:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox, intersect
 from . import paper
-from .references import References, outline
-from .registration import CELLS, SIDE, Contrast, Warp, grid, register
+from .references import Atlas, References, outline
+from .registration import SIDE, Registration, Template, Warp
 
 PROTOCOLS = ("medground", "paper")
 _FRAME = (0.0, 0.0, float(SIDE), float(SIDE))
@@ -30,42 +32,65 @@ def transfer_boxes(
     ``paper`` (the pushed mass of MedFocus, before MedSAM). Raises MedgroundError for arrays of another size or kind
     and for films without contrast.
     """
-    for name, array, kind in (("reference", reference, np.uint8), ("target", target, np.uint8),
-                              *((f"mask of {c}", mask, np.bool_) for c, mask in masks.items())):  # fmt: skip
-        if array.shape != (SIDE, SIDE) or array.dtype != kind:
-            raise MedgroundError(f"the {name} is {array.dtype} {array.shape}; expected {np.dtype(kind)} ({SIDE}, {SIDE})")
+    _check("reference", reference, np.uint8)
+    _check("target", target, np.uint8)
+    for concept, mask in masks.items():
+        _check(f"mask of {concept}", mask, np.bool_)
+    if not masks:
+        return {}
     if _of(protocol) == "paper":
-        boxes = paper.transfer(reference, np.stack(list(masks.values())), target, solver) if masks else []
+        boxes = paper.transfer(reference, np.stack(list(masks.values())), target, solver)
     else:
-        warp = register(Contrast.of(reference).lifted(grid(CELLS)), Contrast.of(target), solver)
+        how = Registration(solver=solver)
+        warp = Template(how.lifted(how.contrast(reference)), how).register(how.contrast(target))
         boxes = _boxes(warp, [outline(mask) for mask in masks.values()])
     return dict(zip(masks, boxes, strict=True))
 
 
-def locate(
-    film: np.ndarray, references: References, protocol: str = "medground", solver: str = "separable"
-) -> list[tuple[str, Box, str, float]]:
-    """Concepts on a film of any size, uint8 ``[h, w]``: (concept, box in its pixels, reference, cost).
+@dataclass(frozen=True)
+class Locator:
+    """Finds the concepts of a pool of references on other films.
 
-    ``medground``: the film is registered to the atlas of all references once, and the box is the mean of what they
-    say; reference is ``atlas``. ``paper``: the reference whose transport costs least. Concepts that are not found are
-    left out. Raises MedgroundError for a film without contrast.
+    ``medground`` registers a film once, to the atlas of all references; a box is the mean of what they say, where most
+    of them have the concept; the reference is ``atlas``. ``paper`` takes the reference whose transport costs least.
     """
-    height, width = film.shape
-    letterbox = Letterbox.fit(width, height, SIDE)
-    square = letterbox.apply(film)
-    if _of(protocol) == "paper":
-        costs = paper.costs(references.films, square, solver)
+
+    references: References
+    protocol: str = "medground"
+    how: Registration = field(default_factory=Registration)
+
+    def __call__(self, film: np.ndarray) -> list[tuple[str, Box, str, float]]:
+        """(concept, box in the film's pixels, reference, cost) for the concepts found on a uint8 film ``[h, w]``.
+
+        Raises MedgroundError for a film without contrast.
+        """
+        height, width = film.shape
+        letterbox = Letterbox.fit(width, height, SIDE)
+        found, name, cost = (self._paper if _of(self.protocol) == "paper" else self._medground)(letterbox.apply(film))
+        native = [box and intersect(letterbox.to_native(box), (0.0, 0.0, float(width), float(height))) for box in found]
+        return [(c, box, name, cost) for c, box in zip(self.references.concepts, native, strict=True) if box]
+
+    @cached_property
+    def atlas(self) -> Atlas:
+        """The references, registered to each other."""
+        return Atlas.of(self.references, self.how)
+
+    def _medground(self, film: np.ndarray) -> tuple[list[Box | None], str, float]:
+        target, concepts = self.how.contrast(film), len(self.references.concepts)
+        warp = self.atlas.template.register(target)
+        votes = _boxes(warp, [outline for outlines in self.atlas.outlines for outline in outlines])
+        return [_mean(votes[c::concepts]) for c in range(concepts)], "atlas", self.atlas.template.distance(target, warp)
+
+    def _paper(self, film: np.ndarray) -> tuple[list[Box | None], str, float]:
+        costs = paper.costs(self.references.films, film, self.how.solver)
         best = int(costs.argmin())
-        boxes = paper.transfer(references.films[best], references.masks[best], square, solver)
-        name, cost = references.names[best], float(costs[best])
-    else:
-        warp = register(references.atlas.mass, Contrast.of(square), solver)
-        votes = _boxes(warp, [o for outlines in references.atlas.outlines for o in outlines])
-        boxes = [_mean(votes[concept :: len(references.concepts)]) for concept in range(len(references.concepts))]
-        name, cost = "atlas", 0.0
-    native = [box and intersect(letterbox.to_native(box), (0.0, 0.0, float(width), float(height))) for box in boxes]
-    return [(c, box, name, cost) for c, box in zip(references.concepts, native, strict=True) if box]
+        boxes = paper.transfer(self.references.films[best], self.references.masks[best], film, self.how.solver)
+        return boxes, self.references.names[best], float(costs[best])
+
+
+def _check(name: str, array: np.ndarray, kind: type) -> None:
+    if array.shape != (SIDE, SIDE) or array.dtype != kind:
+        raise MedgroundError(f"the {name} is {array.dtype} {array.shape}; expected {np.dtype(kind)} ({SIDE}, {SIDE})")
 
 
 def _of(protocol: str) -> str:

@@ -1,0 +1,67 @@
+"""The normal film that a film resembles most: what the references have in common, drawn in this patient's shape."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import map_coordinates, zoom
+
+from ..geometry import Letterbox
+from .references import References
+from .registration import BACKGROUND, FINE, SIDE, Contrast, grid, register
+
+_ROUNDS = 10  # of reweighting
+
+
+class Normal:
+    """Draws normal films: the mean of the references in the atlas's frame, warped to a film and toned like it."""
+
+    def __init__(self, references: References):
+        self.references = references
+
+    def draw(self, film: np.ndarray) -> np.ndarray:
+        """A normal film, uint8, of the size and shape of ``film`` (uint8 ``[h, w]``).
+
+        Raises MedgroundError for a film without contrast.
+        """
+        height, width = film.shape
+        letterbox = Letterbox.fit(width, height, SIDE)
+        square = letterbox.apply(film)
+        warp = register(self.references.atlas.mass, Contrast.of(square))
+        normal = _toned(_sample(self._mean, warp.inverse(grid(FINE))), square)
+        x1, y1, x2, y2 = letterbox.to_canvas((0, 0, width, height))
+        inside = Image.fromarray(np.clip(normal, 0, 255).round().astype(np.uint8))
+        return np.asarray(inside.resize((width, height), Image.Resampling.BILINEAR, (x1, y1, x2, y2)))
+
+    @cached_property
+    def _mean(self) -> np.ndarray:
+        """The references' mean in the atlas's frame, ``[224, 224]``."""
+        atlas, films = self.references.atlas, self.references.films
+        warps = [register(atlas.mass, Contrast.of(film)) for film in films]
+        drawn = [_sample(film, warp(grid(FINE))) for film, warp in zip(films, warps, strict=True)]
+        reference = drawn[0]
+        return np.mean([_toned(image, reference) for image in drawn], axis=0)
+
+
+def _sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """A square image ``[224, 224]`` at smoothly varying points, given on a grid of 56 x 56 in [-1, 1]."""
+    scale = SIDE // FINE
+    rows, columns = (
+        zoom(axis.reshape(FINE, FINE), scale, order=1, mode="nearest", grid_mode=True) for axis in points.T
+    )
+    place = (np.stack([rows, columns]) + 1) / 2 * SIDE - 0.5
+    return map_coordinates(image.astype(np.float64), place, order=1, mode="nearest")
+
+
+def _toned(image: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """``image`` with the contrast and brightness that fit ``like`` best where the two agree (least absolute error)."""
+    body = (like > BACKGROUND) & (image > BACKGROUND)
+    x, y = image[body], like[body].astype(np.float64)
+    weight = np.ones(len(x))
+    for _ in range(_ROUNDS):
+        mean_x, mean_y = np.average(x, weights=weight), np.average(y, weights=weight)
+        gain = np.average((x - mean_x) * (y - mean_y), weights=weight) / np.average((x - mean_x) ** 2, weights=weight)
+        weight = 1 / np.maximum(np.abs(mean_y + gain * (x - mean_x) - y), 4.0)
+    return mean_y + gain * (image - mean_x)
