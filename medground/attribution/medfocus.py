@@ -49,7 +49,7 @@ class Effects:
 
 
 @dataclass(frozen=True)
-class _Case:
+class Case:
     """An item as the model sees it."""
 
     item: Item
@@ -58,10 +58,18 @@ class _Case:
     text: Any  # medground.lvlm.Text
 
     @classmethod
-    def of(cls, lvlm, item: Item) -> _Case:
+    def of(cls, lvlm, item: Item) -> Case:
         height, width = item.film.shape
         text = lvlm.text(item.prompt, item.answer, width, height)
         return cls(item, lvlm.letterbox(width, height), lvlm.canvas([item.film])[0], text)
+
+    def fill(self, lvlm, fill: Fill) -> Fill:
+        """What to put in holes: ``normal`` is the item's normal film on the canvas, anything else as it is."""
+        if not isinstance(fill, str) or fill != "normal":
+            return fill
+        if self.item.normal is None:
+            raise MedgroundError(f"case {self.item.case_id} has no normal film, which the fill 'normal' needs")
+        return lvlm.canvas([self.item.normal])[0]
 
 
 def medfocus(lvlm, items: Sequence[Item], rule: str, fill: Fill, splits: int, tau: float | None) -> list[Attribution]:
@@ -73,14 +81,15 @@ def medfocus(lvlm, items: Sequence[Item], rule: str, fill: Fill, splits: int, ta
     """
     if rule not in RULES:
         raise MedgroundError(f"unknown rule {rule!r} of MedFocus; known: {', '.join(RULES)}")
-    cases = [_Case.of(lvlm, item) for item in items]
+    cases = [Case.of(lvlm, item) for item in items]
     regions = [candidates(item) for item in items]
-    effects = _effects(lvlm, cases, regions, rule, fill)
+    alone = RULES[rule] in _NEEDS_ALONE
+    effects = measure(lvlm, cases, regions, fill, alone)
     results = [_explain(*some, rule, tau) for some in zip(cases, regions, effects, strict=True)]
     if splits < 2:
         return results
     finer = [_parts_of_winner(result, some, splits) for result, some in zip(results, regions, strict=True)]
-    found = _effects(lvlm, cases, finer, rule, fill)
+    found = measure(lvlm, cases, finer, fill, alone)
     return [_refined(*some, rule) for some in zip(results, finer, found, strict=True)]
 
 
@@ -134,12 +143,18 @@ RULES = {"drop": drop, "drop_per_side": drop_per_side, "contrast": contrast, "sm
 _NEEDS_ALONE = (contrast, smallest)
 
 
-def _effects(lvlm, cases: Sequence[_Case], regions: Sequence[list[Region]], rule: str, fill: Fill) -> list[Effects]:
-    """Every case's candidates; all cases go through the model together."""
-    alone, asked = RULES[rule] in _NEEDS_ALONE, []
+def measure(
+    lvlm, cases: Sequence[Case], regions: Sequence[list[Region]], fill: Fill, alone: bool
+) -> list[Effects]:  # fmt: skip
+    """What each case's answer loses without each of its regions, and ``alone`` with nothing but it.
+
+    All cases go through the model together. The fill ``normal`` is the item's normal film.
+    """
+    asked = []
     for case, some in zip(cases, regions, strict=True):
         masks = canvas_masks(case.letterbox, [region.boxes for region in some])
-        asked.append(Intervention(case.canvas, case.text, np.concatenate([masks, ~masks]) if alone else masks, fill))
+        masks = np.concatenate([masks, ~masks]) if alone else masks
+        asked.append(Intervention(case.canvas, case.text, masks, case.fill(lvlm, fill)))
     effects = []
     for case, some, (original, masked) in zip(cases, regions, intervene(lvlm, asked), strict=True):
         lost = original - masked
@@ -153,7 +168,7 @@ def _share(region: Region, item: Item) -> float:
     return max(float(boxes_mask(region.boxes, height, width).mean()), 1 / (height * width))
 
 
-def _explain(case: _Case, regions: list[Region], effects: Effects, rule: str, tau: float | None) -> Attribution:
+def _explain(case: Case, regions: list[Region], effects: Effects, rule: str, tau: float | None) -> Attribution:
     lost, best = drop(effects), int(RULES[rule](effects).argmax())
     boxes, name = list(regions[best].boxes), regions[best].name
     if tau is not None and math.exp(-lost.max()) >= tau:

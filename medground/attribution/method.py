@@ -25,6 +25,7 @@ class Item:
     answer: str  # what the model wrote
     finding: str = ""  # what was asked about; prompting methods ask where it is
     concepts: tuple[tuple[str, Box], ...] = ()  # anatomical regions, native pixels
+    normal: np.ndarray | None = None  # uint8 [H, W]: what the film would look like if it were normal
 
 
 @dataclass(frozen=True)
