@@ -1,0 +1,19 @@
+"""Where anatomical concepts lie on a film, carried over from normal references by optimal transport."""
+
+from .concepts import Localize, copies, overlap
+from .references import References
+from .registration import Registration
+from .sinkhorn import SOLVERS
+from .transfer import PROTOCOLS, Locator, transfer_boxes
+
+__all__ = [
+    "PROTOCOLS",
+    "SOLVERS",
+    "Localize",
+    "Locator",
+    "References",
+    "Registration",
+    "copies",
+    "overlap",
+    "transfer_boxes",
+]

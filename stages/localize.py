@@ -1,0 +1,48 @@
+"""Where each concept is on each film: data/concepts/concepts.parquet, and paper.parquet as MedFocus was published."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from medground import engine, params, records
+from medground.cli import friendly
+from medground.transport import Localize, References, copies, overlap
+
+TABLES = {"medground": "concepts", "paper": "paper"}
+REFERENCES = Path("data/references/references.parquet")
+
+
+@friendly
+def main() -> None:
+    p = params.load()
+    out = Path("data/concepts")
+    tables = [Path(f"data/samples/{source}/samples.parquet") for source in p.sources]
+    samples = [sample for table in tables for sample in records.read_rows(table, records.SAMPLES)]
+    found = {}
+    for protocol, name in TABLES.items():
+        engine.map(
+            Localize(REFERENCES, protocol, p.transport.solver),
+            samples,
+            key=lambda sample: f"{sample['source']}/{sample['index']}",
+            out=out / f"{name}.parquet",
+            schema=records.CONCEPTS,
+            **engine.options(p, [*tables, REFERENCES], protocol=protocol, transport=vars(p.transport)),
+        )
+        found[protocol] = records.read_rows(out / f"{name}.parquet", records.CONCEPTS)
+    references = References.read(REFERENCES)
+    chosen = {(row["source"], row["index"]): row["reference"] for row in found["paper"]}
+    found["copy"] = copies(samples, references, chosen)
+    found["copy_mean"] = copies(samples, references)
+    fit = {protocol: overlap(samples, rows) for protocol, rows in found.items()}
+    (out / "localisation.json").write_text(json.dumps(fit, indent=1) + "\n")
+    print(f"{len(samples)} samples, {len(found['medground'])} concept boxes")
+    if fit["medground"]:
+        print(pd.DataFrame(fit).round(3).to_string(), "\nmean IoU with the true boxes; copy: the reference that the "
+              "paper's rule picks, unmoved; copy_mean: the mean of all references, unmoved")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
