@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.table import Table
 
 from medground import engine, params, ranking, records
 from medground.cli import friendly
+from medground.ranking.show import show
 from medground.scoring.tables import dataset_version, load_cases
 
 
@@ -30,18 +29,7 @@ def main() -> None:
     said = ranking.summary(results, rows, dataset=dataset, resamples=p.rank.bootstrap, level=p.rank.level)
     (out / "board.json").write_text(json.dumps(said, indent=1) + "\n")
     pd.DataFrame(ranking.localisation(results, **drawn)).to_csv(out / "localisation.csv", index=False)
-    show(said)
-
-
-def show(said: dict) -> None:
-    """The overall track as a table."""
-    counts = f"{said['cases']['all']} cases of {said['patients']} patients, {said['level']:.0%} intervals"
-    table = Table("rank", "entry", "kind", "IoU", "interval", "ranks", "ties", "coverage", title=counts)
-    for row in said["board"]:
-        interval, ranks = f"{row['iou_low']:.3f}-{row['iou_high']:.3f}", f"{row['rank_low']}-{row['rank_high']}"
-        numbers = f"{row['iou']:.3f}", interval, ranks, row["tie"], f"{row['coverage']:.3f}"
-        table.add_row(str(row["rank"]), row["entry"], row["kind"], *numbers)
-    Console().print(table)
+    show([row for row in rows if (row["track"], row["split"]) == ("all", "all")])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """From scores to a board: intervals, ties and ranks that say what the differences are worth."""
 
-from .board import Results, board, localisation, summary
+from .board import Results, board, localisation, ranked, summary
 from .bootstrap import paired_difference
 
-__all__ = ["Results", "board", "localisation", "paired_difference", "summary"]
+__all__ = ["Results", "board", "localisation", "paired_difference", "ranked", "summary"]

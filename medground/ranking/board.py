@@ -91,33 +91,57 @@ def board(
 
     ``kinds`` says method, floor or submission for each entry; ``seconds`` is its mean time a case, if known.
     """
+    drawn = {"resamples": resamples, "level": level, "seed": seed}
+    return [
+        row
+        for track, of_track in results.tracks()
+        for split in SPLITS
+        if (chosen := of_track & results.split(split)).any()
+        for row in ranked(results, chosen, {"track": track, "split": split}, kinds, seconds, **drawn)
+    ]
+
+
+def ranked(
+    results: Results,
+    chosen: np.ndarray,
+    place: Mapping[str, str],
+    kinds: Mapping[str, str],
+    seconds: Mapping[str, float | None],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[dict]:
+    """One track of the `board`: rows of the ``chosen`` cases (bool mask, at least one), which begin with ``place``."""
+    means, patients = results.resampled(chosen, "/".join(place.values()), resamples, seed)
+    metrics = dict(zip(METRICS, results.values[:, :, chosen].mean(2), strict=True))
+    iou = metrics["iou"]
+    different = differ(paired_p(iou, means, patients), level)
+    low, high = interval(means, patients, level)
+    rank_low, rank_high = rank_intervals(iou, different)
+    columns = {
+        **metrics,
+        "coverage": results.valid[:, chosen].mean(1),
+        "iou_low": low,
+        "iou_high": high,
+        "rank": 1 + (iou[None, :] > iou[:, None]).sum(1),
+        "rank_low": rank_low,
+        "rank_high": rank_high,
+        "tie": np.array(letters(iou, different), object),
+        "iou_paper": results.paper[:, chosen].mean(1),
+    }
+    lists = {name: column.tolist() for name, column in columns.items()}
     rows = []
-    for track, of_track in results.tracks():
-        for split in SPLITS:
-            chosen = of_track & results.split(split)
-            if not chosen.any():
-                continue
-            means, patients = results.resampled(chosen, f"{track}/{split}", resamples, seed)
-            metrics = dict(zip(METRICS, results.values[:, :, chosen].mean(2), strict=True))
-            low, high = interval(means, patients, level)
-            different = differ(paired_p(metrics["iou"], means, patients), level)
-            rank_low, rank_high = rank_intervals(metrics["iou"], different)
-            columns = {
-                **metrics,
-                "coverage": results.valid[:, chosen].mean(1),
-                "iou_low": low,
-                "iou_high": high,
-                "rank": 1 + (metrics["iou"][None, :] > metrics["iou"][:, None]).sum(1),
-                "rank_low": rank_low,
-                "rank_high": rank_high,
-                "tie": np.array(letters(metrics["iou"], different), object),
-                "iou_paper": results.paper[:, chosen].mean(1),
-            }
-            for number in np.argsort(-metrics["iou"], kind="stable"):
-                entry = results.entries[number]
-                shared = {"track": track, "split": split, "entry": entry, "kind": kinds[entry]}
-                values = {name: column[number : number + 1].tolist()[0] for name, column in columns.items()}
-                rows.append({**shared, "cases": int(chosen.sum()), "seconds": seconds.get(entry), **values})
+    for number in np.argsort(-iou, kind="stable"):
+        entry = results.entries[number]
+        known = {
+            **place,
+            "entry": entry,
+            "kind": kinds[entry],
+            "cases": int(chosen.sum()),
+            "seconds": seconds.get(entry),
+        }
+        rows.append({**known, **{name: values[number] for name, values in lists.items()}})
     return rows
 
 

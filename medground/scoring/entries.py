@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,15 +19,22 @@ from .tables import dataset_version, read_attributions
 
 @dataclass(frozen=True)
 class Entry:
-    """``kind`` is method, floor or submission; ``tables`` hold its attributions; ``claimed`` is the author's mean IoU."""
+    """``kind`` is method, floor or submission; ``tables`` hold its attributions.
+
+    ``claimed`` is the mean IoU that its author reports; ``check``, where given, raises MedgroundError for tables that
+    must not be read.
+    """
 
     name: str
     kind: str
     tables: tuple[Path, ...]
     claimed: float | None = None
+    check: Callable[[], None] | None = None
 
     def attributions(self) -> Iterator[dict]:
         """All its attributions, as a stream."""
+        if self.check:
+            self.check()
         for table in self.tables:
             yield from read_attributions(table)
 

@@ -67,7 +67,9 @@ def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
     if not _given(grid):
         if not _given(boxes):
             return "neither a grid nor boxes"
-        if not np.isfinite(np.asarray(list(boxes), float)).all():
+        if any(len(box) != 4 for box in boxes):
+            return "a box has not four numbers"
+        if not np.isfinite(np.asarray(boxes, float)).all():
             return "a box has NaN or infinite coordinates"
         return None if any(intersect(tuple(box), film) for box in boxes) else "no box has area on the film"
     if _given(boxes):
@@ -76,7 +78,7 @@ def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
     if not rows or not columns or rows < 1 or columns < 1 or np.size(grid) != rows * columns:
         return f"the grid has {np.size(grid)} values, not {rows} x {columns}"
     extent = attribution.get("extent") or film
-    if not np.isfinite(np.asarray(extent, float)).all() or not intersect(tuple(extent), film):
+    if len(extent) != 4 or not np.isfinite(np.asarray(extent, float)).all() or not intersect(tuple(extent), film):
         return f"the extent {list(extent)} does not overlap the film"
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,15 +46,17 @@ def dataset_version(cases: list[dict]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
-def read_attributions(path: Path | str) -> Iterator[dict]:
+def read_attributions(path: Path | str, columns: Sequence[str] = COLUMNS) -> Iterator[dict]:
     """The rows of a table of attributions, their grids as flat float arrays, without ever holding many.
+
+    ``columns`` are those to read, where the table has them.
 
     Raises MedgroundError where the file is not Parquet.
     """
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            columns = [name for name in COLUMNS if name in file.schema_arrow.names]
-            for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
+            present = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(BATCH, columns=present, use_threads=False):
                 yield from _rows(batch)
     except (pa.ArrowException, OSError) as error:
         raise MedgroundError(f"{path} is not a readable Parquet file ({error}); write it again") from None
