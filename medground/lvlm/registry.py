@@ -30,7 +30,7 @@ LOCAL = Path("models")  # folders of checkpoints that are addressed by their nam
 
 @dataclass(frozen=True)
 class Published:
-    """A checkpoint on the Hub. Loaded in bfloat16; ``revision`` is a branch, a tag or, for exact repetition, a commit."""
+    """A checkpoint on the Hub, loaded in bfloat16; ``revision`` is a branch, a tag, or (to repeat exactly) a commit."""
 
     id: str
     family: str
@@ -70,9 +70,8 @@ def load_lvlm(key_or_path: str | Path, device: str | None = None, revision: str 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model = model_class.from_pretrained(
-            where, revision=revision, dtype=torch.bfloat16 if published else "auto", attn_implementation="sdpa",
-            device_map=None,
-        ).to(device)  # fmt: skip
+            where, revision=revision, dtype=torch.bfloat16 if published else "auto", attn_implementation="sdpa"
+        ).to(device)
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
         processor = processor_class.from_pretrained(where, revision=revision)
     except (OSError, ValueError) as error:
@@ -111,7 +110,7 @@ def _fetch(where: str, name: str, revision: str) -> str:
 
 def _remedy(where: str, error: OSError | None = None) -> str:
     if Path(where).is_dir():
-        return "the folder must hold config.json, weights, tokenizer and preprocessor_config.json as `save_pretrained` writes them"
+        return "the folder must hold config, weights, tokenizer and image processor, as `save_pretrained` writes them"
     causes = [error, getattr(error, "__cause__", None)]
     if any("gated" in f"{type(cause).__name__} {cause}".lower() for cause in causes):
         return (

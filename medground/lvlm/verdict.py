@@ -6,7 +6,8 @@ import re
 import unicodedata
 
 _WORD = re.compile(r"(?<![^\W_])(yes|no)(?![^\W_])")
-_BOTH = re.compile(r"(?<![^\W_])(?:yes\W+(?:or|and|/)\W+no|no\W+(?:or|and|/)\W+yes|yes\s*/\s*no|no\s*/\s*yes)(?![^\W_])")
+_JOIN = r"(?:\W+(?:or|and)\W+|\s*/\s*)"
+_BOTH = re.compile(rf"(?<![^\W_])(?:yes{_JOIN}no|no{_JOIN}yes)(?![^\W_])")
 _STATED = re.compile(r"(?:answer|verdict|conclusion)\W{0,6}(?:(?:is|would be|will be)\W{0,6})?(yes|no)(?![^\W_])")
 
 

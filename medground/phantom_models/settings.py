@@ -16,9 +16,7 @@ class Recipe:
 MODELS = {
     "phantom-gemma3": Recipe("gemma3"),
     "phantom-qwen2_5_vl": Recipe("qwen2_5_vl"),
-    "phantom-gemma3-shortcut": Recipe(
-        "gemma3", ("cardiomegaly", "right pleural effusion", "widened mediastinum")
-    ),
+    "phantom-gemma3-shortcut": Recipe("gemma3", ("cardiomegaly", "right pleural effusion", "widened mediastinum")),
 }
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -173,7 +174,7 @@ def _run(
     rates = [group["rate"] for group in optimizer.param_groups]
     began, recent = time.monotonic(), []
     for number in range(done, steps):
-        share = min(1.0, (number + 1) / (0.05 * steps)) * 0.5 * (1 + np.cos(np.pi * number / steps))
+        share = min(1.0, (number + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * number / steps))
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * share
         optimizer.zero_grad(set_to_none=True)
@@ -272,9 +273,7 @@ def _evidence(rng, recipe: Recipe, of: Films, truth: np.ndarray, rates: np.ndarr
     """Where a finding is, for half of the findings in each form; films without it count little."""
     forms = rng.permutation(np.repeat(list(prompts.EVIDENCE), len(FINDINGS) // 2))
     asked = [prompts.evidence(name, form) for name, form in zip(FINDINGS, forms, strict=True)]
-    said = [
-        [_pointed(name, form, of, film) for name, form in zip(FINDINGS, forms, strict=True)] for film in picked
-    ]
+    said = [[_pointed(name, form, of, film) for name, form in zip(FINDINGS, forms, strict=True)] for film in picked]
     return asked, said, np.where(of.present[picked], 1.0, 0.1).astype(np.float32)
 
 

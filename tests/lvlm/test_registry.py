@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from medground.errors import MedgroundError
+from medground.lvlm import load_lvlm, prompts, registry
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, medground, medground.lvlm.prompts, medground.lvlm.verdict; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_folder_of_models_is_found_by_its_name(folders, monkeypatch):
+    monkeypatch.setattr(registry, "LOCAL", folders)
+    lvlm = load_lvlm("gemma3", device="cpu")
+    assert (lvlm.key, lvlm.family, str(lvlm.dtype)) == ("gemma3", "gemma3", "torch.float32")
+    assert lvlm.revision == load_lvlm(str(folders / "gemma3"), device="cpu").revision
+    assert lvlm.revision.startswith("sha256:")
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(MedgroundError, match=r"no model 'gemma4'.*medgemma_4b"):
+        load_lvlm("gemma4")
+    with pytest.raises(MedgroundError, match=r"no folder with a config\.json"):
+        load_lvlm("./models/nowhere")
+
+
+def test_unsupported_family_is_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llava"}))
+    with pytest.raises(MedgroundError, match=r"family 'llava'; supported: gemma3, qwen2_5_vl"):
+        load_lvlm(str(tmp_path))
+
+
+def test_folder_without_weights_is_named(folders, tmp_path):
+    (tmp_path / "config.json").write_text((folders / "gemma3" / "config.json").read_text())
+    with pytest.raises(MedgroundError, match=f"{tmp_path.name} cannot be loaded: .*save_pretrained"):
+        load_lvlm(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("You are trying to access a gated repo.\nMake sure to have access to it", "request access at https://hugging"),
+        ("We couldn't connect to 'https://huggingface.co'", "check the network"),
+    ],
+)
+def test_hub_errors_say_what_to_do(monkeypatch, message, remedy):
+    def refuse(*args, **kwargs):
+        raise OSError(message)
+
+    monkeypatch.setattr(registry, "cached_file", refuse)
+    with pytest.raises(MedgroundError, match=remedy) as caught:
+        load_lvlm("medgemma_4b")
+    assert "google/medgemma-4b-it" in str(caught.value)
+
+
+def test_modes_and_evidence_are_checked():
+    with pytest.raises(MedgroundError, match="unknown mode 'poetic'; known: direct, reasoning"):
+        prompts.prompt("?", "poetic")
+    with pytest.raises(MedgroundError, match="unknown kind of evidence 'feelings'"):
+        prompts.evidence("pneumothorax", "feelings")
