@@ -11,11 +11,13 @@ from . import licences, tables
 from .facts import Facts
 
 NAME = "medground"
+PARQUET = "application/vnd.apache.parquet"
 
 
 def describe(facts: Facts, limits: str) -> dict:
     """The description as JSON-LD; ``limits`` is the card's section on them."""
-    files = [shard for splits in facts.shards.values() for shards in splits.values() for shard in shards]
+    splits = [(config, split) for config, found in facts.shards.items() for split in found]
+    files = [shard for config, split in splits for shard in facts.shards[config][split]]
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -26,28 +28,15 @@ def describe(facts: Facts, limits: str) -> dict:
         "license": sorted({licences.source(name).url for name in facts.sources}),
         "citeAs": facts.citation,
         "isLiveDataset": False,
-        "distribution": [
-            {
-                "@type": "cr:FileObject",
-                "@id": file.relative_to(facts.folder).as_posix(),
-                "name": file.relative_to(facts.folder).as_posix(),
-                "contentUrl": file.relative_to(facts.folder).as_posix(),
-                "contentSize": f"{file.stat().st_size} B",
-                "encodingFormat": "application/vnd.apache.parquet",
-                "sha256": _sha256(file),
-            }
-            for file in files
-        ],
+        "distribution": [*(_file(file, facts.folder) for file in files), *(_shards(*split) for split in splits)],
         "recordSet": [
             {
                 "@type": "cr:RecordSet",
                 "@id": f"{config}/{split}",
                 "name": f"{config}/{split}",
-                "field": [_field(config, split, column, shards[0], facts.folder) for column in tables.CONFIGS[config]],
+                "field": [_field(config, split, column) for column in tables.CONFIGS[config]],
             }
-            for config, splits in facts.shards.items()
-            for split, shards in splits.items()
-            if len(shards) == 1
+            for config, split in splits
         ],
         "rai:dataCollection": "Films, findings and boxes are those of the sources; answers are greedily decoded.",
         "rai:dataAnnotationProtocol": (
@@ -57,9 +46,10 @@ def describe(facts: Facts, limits: str) -> dict:
         "rai:dataLimitations": limits.split("\n", 2)[2],
         "rai:dataBiases": "Only right answers about findings that are present; those that a model reads well dominate.",
         "rai:personalSensitiveInformation": (
-            "No names or dates. Films that may not be shared are given by key and hash only."
+            "No names or dates; patients are pseudonyms of the sources. Films that may not be shared are given by key "
+            "and hash only."
             if facts.restricted
-            else "No names or dates."
+            else "No names or dates; patients are pseudonyms of the sources."
         ),
     }
 
@@ -78,6 +68,8 @@ CONTEXT = {
     "extract": "cr:extract",
     "field": "cr:field",
     "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "includes": "cr:includes",
     "isLiveDataset": "cr:isLiveDataset",
     "recordSet": "cr:recordSet",
     "repeated": "cr:repeated",
@@ -86,22 +78,34 @@ CONTEXT = {
 _DATA_TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float"}
 
 
-def _field(config: str, split: str, column: tables.Column, shard: Path, folder: Path) -> dict:
-    image = column.type == tables.IMAGE
-    nested = pa.types.is_list(column.type)
+def _file(path: Path, folder: Path) -> dict:
+    name = path.relative_to(folder).as_posix()
+    with open(path, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "contentUrl": name,
+        "contentSize": f"{path.stat().st_size} B",
+        "encodingFormat": PARQUET,
+        "sha256": digest,
+    }
+
+
+def _shards(config: str, split: str) -> dict:
+    name = f"shards/{config}/{split}"
+    pattern = f"{config}/{split}-*.parquet"
+    return {"@type": "cr:FileSet", "@id": name, "name": name, "includes": pattern, "encodingFormat": PARQUET}
+
+
+def _field(config: str, split: str, column: tables.Column) -> dict:
+    image, nested = column.type == tables.IMAGE, pa.types.is_list(column.type)
     return {
         "@type": "cr:Field",
         "@id": f"{config}/{split}/{column.name}",
         "name": f"{config}/{split}/{column.name}",
         "dataType": "sc:ImageObject" if image else _DATA_TYPES["double" if nested else str(column.type)],
         **({"repeated": True} if nested else {}),
-        "source": {
-            "fileObject": {"@id": shard.relative_to(folder).as_posix()},
-            "extract": {"column": column.name},
-        },
+        "source": {"fileSet": {"@id": f"shards/{config}/{split}"}, "extract": {"column": column.name}},
     }
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

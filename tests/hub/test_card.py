@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections import Counter
 
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from huggingface_hub import DatasetCard
 
 from medground import records
 from medground.hub import folder, tables
+from medground.hub.card import _table
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +94,7 @@ def test_says_what_stays_back(hub, phantom_hub):
 
 
 def test_shortcut_models_are_the_proof(phantom_tree, tmp_path):
-    tables_of = phantom_tree / "data"
-    import shutil
-
-    data = shutil.copytree(tables_of, tmp_path / "data")
+    data = shutil.copytree(phantom_tree / "data", tmp_path / "data")
     counts = json.loads((data / "cases/retention.json").read_text())
     for row in counts:
         if row["model"] == "phantom-qwen2_5_vl":
@@ -121,20 +120,20 @@ def test_every_table_of_the_card_is_well_formed(hub):
 
 
 def test_values_cannot_break_a_table():
-    from medground.hub.card import _table
-
     assert _table([{"a": "x|y<b>\nz", "n": 1000}]).splitlines()[-1] == r"| x\|y&lt;b> z | 1,000 |"
 
 
 def test_croissant_describes_every_file_and_column(hub):
     said = json.loads((hub / "croissant.json").read_text())
-    files = {file["@id"]: file["sha256"] for file in said["distribution"]}
+    files = {file["@id"]: file["sha256"] for file in said["distribution"] if "sha256" in file}
+    patterns = {file["@id"]: file["includes"] for file in said["distribution"] if "includes" in file}
     shards = {path.relative_to(hub).as_posix(): path.read_bytes() for path in hub.rglob("*.parquet")}
     assert files == {name: hashlib.sha256(content).hexdigest() for name, content in shards.items()}
     for records_of in said["recordSet"]:
         config = records_of["@id"].split("/")[0]
         assert [field["source"]["extract"]["column"] for field in records_of["field"]] == tables.schema(config).names
-        assert {field["source"]["fileObject"]["@id"] for field in records_of["field"]} <= set(files)
+        (place,) = {field["source"]["fileSet"]["@id"] for field in records_of["field"]}
+        assert list(hub.glob(patterns[place]))
     for key in (
         "rai:dataLimitations",
         "rai:dataBiases",
@@ -143,6 +142,16 @@ def test_croissant_describes_every_file_and_column(hub):
         "citeAs",
     ):
         assert said[key]
+
+
+def test_a_revision_that_nobody_recorded_is_told(phantom_tree, tmp_path):
+    data = shutil.copytree(phantom_tree / "data", tmp_path / "data")
+    path = data / "answers/phantom-gemma3.parquet"
+    records.write_table(records.read_table(path, records.ANSWERS), records.ANSWERS, path)
+    folder.build(data, tmp_path / "hub")
+    text = (tmp_path / "hub/README.md").read_text()
+    assert "| `phantom-gemma3` | not recorded |" in text
+    assert "| `phantom-qwen2_5_vl` | `revision of phantom-qwen2_5_vl` |" in text
 
 
 def test_yaml_block_parses_alone(hub):
