@@ -78,6 +78,7 @@ def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.P
     """Train the model ``key`` of `MODELS`; finished phases and every `Settings.save_every`-th step are kept under
     ``cache``, and a run that was killed goes on from there. Equal settings give equal weights on equal machines."""
     recipe = MODELS[key]
+    cache.mkdir(parents=True, exist_ok=True)
     _keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
     seen, unseen = load_films(recipe, settings, ct, cache)
