@@ -16,6 +16,7 @@ from .sinkhorn import Cost, Plan, Problem, sinkhorn, squares
 SIDE = 224  # films are compared on a square of this side
 COARSE, FINE = 14, 56  # grids on which the reference is chosen, and on which its masks are pushed
 EPSILON, RELAXATION = 0.05, 0.1
+FLOOR = 1e-18  # added to divisors
 THRESHOLD = 0.02  # cells at or below it belong to no support
 CORE = 0.75  # share of a concept's mass that its box holds
 
@@ -68,7 +69,7 @@ def plans(a: np.ndarray, b: np.ndarray, solver: str = "separable") -> tuple[Plan
     """
     unit = np.array([percentile(x > 0, y > 0) for x, y in zip(a, b, strict=True)])
     axis = squares(a.shape[-1]) / unit[:, None, None]
-    return sinkhorn(Problem(a, b, Cost(axis, axis), EPSILON, RELAXATION), solver), unit
+    return sinkhorn(Problem(a, b, Cost(axis, axis), EPSILON, RELAXATION, floor=FLOOR), solver), unit
 
 
 def percentile(source: np.ndarray, target: np.ndarray, q: float = 0.9) -> float:

@@ -19,8 +19,6 @@ import numpy as np
 
 from ..errors import MedgroundError
 
-_FLOOR = 1e-18  # added to K v, as in the reference: no division by zero where a cell sees no mass
-
 
 def squares(cells: int, step: float = 1.0) -> np.ndarray:
     """Squared distances ``[cells, cells]`` between the cells of one axis, ``step`` apart."""
@@ -114,7 +112,8 @@ class Problem:
     ``a`` and ``b`` are masses ``[B, *grid]``, not negative and not empty. ``prior`` is ``counting`` (each pair of cells
     weighs one: the entropy of the reference) or ``product`` (a b', which makes the costs of different supports
     comparable). A pair stops when the L1 change of its left scaling falls below ``tolerance``, or after ``sweeps``;
-    its plan does not depend on the pairs that share the batch.
+    its plan does not depend on the pairs that share the batch. ``floor`` is added to K v, so that a cell that sees no
+    mass at all divides by something.
     """
 
     a: np.ndarray
@@ -125,6 +124,7 @@ class Problem:
     prior: str = "counting"
     sweeps: int = 500
     tolerance: float = 1e-6
+    floor: float = 1e-100
 
 
 def sinkhorn(problem: Problem, solver: str = "separable") -> Plan:
@@ -177,8 +177,8 @@ def _separable(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     active = np.arange(len(a))
     for _ in range(problem.sweeps):
         before = u[active]
-        u[active] = now = (ahead[0][active] / (kernel(inside[1][active] * v[active]) + _FLOOR)) ** power
-        v[active] = (ahead[1][active] / (kernel(inside[0][active] * now) + _FLOOR)) ** power
+        u[active] = now = (ahead[0][active] / (kernel(inside[1][active] * v[active]) + problem.floor)) ** power
+        v[active] = (ahead[1][active] / (kernel(inside[0][active] * now) + problem.floor)) ** power
         moving = _total(np.abs(now - before)) >= problem.tolerance
         if not moving.all():
             active = active[moving]
