@@ -64,7 +64,7 @@ def attribute(
     from .attribution import film as single
     from .attribution import report
     from .lvlm import load_lvlm
-    from .transport.references import References
+    from .transport import References
 
     pool = References.read(references) if chosen.concepts else None
     explained = single.explain(load_lvlm(model), pixels, question, chosen, mode, pool, film.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +14,7 @@ from typing import Any
 from ..errors import MedgroundError
 
 Numbered = tuple[int, list[Any]]
+_fn: Callable[[list[Any]], list[dict]]  # in a worker: what it does with a batch
 
 
 def run(
@@ -34,13 +36,13 @@ def run(
         free.put(devices[worker % len(devices)] if devices else "")
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
     waiting = list(reversed(batches))
-    with ProcessPoolExecutor(workers, spawn, _start, (free, threads)) as pool:
+    with ProcessPoolExecutor(workers, spawn, _start, (free, threads, pickle.dumps(fn))) as pool:
         running = {}
         try:
             while waiting or running:
                 while waiting and len(running) < workers + 1:
                     batch = waiting.pop()
-                    running[pool.submit(fn, batch[1])] = batch
+                    running[pool.submit(_work, batch[1])] = batch
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
         except BrokenProcessPool:
@@ -52,12 +54,21 @@ def run(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start(free: multiprocessing.Queue, threads: int) -> None:
-    """In a new worker, before it imports torch: its GPU, and its share of the cores."""
+def _start(free: multiprocessing.Queue, threads: int, work: bytes) -> None:
+    """In a new worker, before the work imports torch: its GPU, its share of the cores; then the work.
+
+    The work is kept from batch to batch, and with it the model that it loads.
+    """
+    global _fn
     if device := free.get():
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
+    _fn = pickle.loads(work)
+
+
+def _work(batch: list[Any]) -> list[dict]:
+    return _fn(batch)
 
 
 def gpus() -> list[str]:

@@ -73,6 +73,13 @@ def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
         imagenome.references(params, data_root(), out)
 
 
+def films(source: str) -> list[Path]:
+    """The films that a provider's samples are made of, below the data root: a small part of most downloads."""
+    module, root = _provider(source), data_root()
+    paths = module.films(root) if hasattr(module, "films") else {item.film for item in module.annotated(root)}
+    return sorted(path.relative_to(root) for path in paths)
+
+
 def data_root() -> Path:
     """The folder that holds the providers' files, from the environment variable ``MEDGROUND_DATA_ROOT``."""
     root = os.environ.get("MEDGROUND_DATA_ROOT")

@@ -41,13 +41,20 @@ def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
     As in the reference: rows with ``relation`` 1 of the categories anatomicalfinding and disease, in the order of
     pandas' groupby. Unlike it, what the report negates (``context`` no) is not asked about.
     """
-    sizes = _drawn_on(data_root)
+    rows, dropped = samples(SOURCE, LICENCE, annotated(data_root))
     found = _found(data_root)
-    annotated, lost = [], {"rows: no key": int(found[_KEYS].isna().any(axis=1).sum()), "boxes: negated": 0}
-    for (patient, study, image, label, _category), rows in found.groupby(_KEYS):
+    keyless = found[_KEYS].isna().any(axis=1)
+    lost = {"rows: no key": keyless.sum(), "boxes: negated": (~_affirmed(found[~keyless])).sum()}
+    return rows, dropped | {reason: int(count) for reason, count in lost.items() if count}
+
+
+def annotated(data_root: Path) -> list[Annotated]:
+    """What the provider annotated, affirmed or not."""
+    sizes = _drawn_on(data_root)
+    items = []
+    for (patient, study, image, label, _category), rows in _found(data_root).groupby(_KEYS):
         affirmed = rows[_affirmed(rows)]
-        lost["boxes: negated"] += len(rows) - len(affirmed)
-        annotated.append(
+        items.append(
             Annotated(
                 patient_id=str(patient),
                 film=film_path(data_root, patient, study, image),
@@ -57,8 +64,7 @@ def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
                 problem=None if len(affirmed) else "the report negates the finding",
             )
         )
-    rows, dropped = samples(SOURCE, LICENCE, annotated)
-    return rows, dropped | {reason: count for reason, count in lost.items() if count}
+    return items
 
 
 def references(params: SimpleNamespace, data_root: Path, out: Path, count: int = 16) -> None:
@@ -67,15 +73,11 @@ def references(params: SimpleNamespace, data_root: Path, out: Path, count: int =
     Normal: the report affirms no finding or disease. The film is stored with one mask per concept, its annotated box;
     films of patients who are in the benchmark are not taken. Raises MedgroundError when fewer than one is left.
     """
-    found = _found(data_root)
-    ill = set(found.loc[_affirmed(found), "patient_id"].astype(str))
-    everyone = table(data_root / ATTRIBUTES, _KEYS, sep="\t")[_KEYS[:3]].drop_duplicates()
     regions = dict(list(_regions(data_root).groupby("image_id")))
     rows: list[dict] = []
-    for patient, study, image in everyone.sort_values(_KEYS[:3]).itertuples(index=False):
-        path = film_path(data_root, patient, study, image)
+    for image, path in _normal(data_root):
         named = regions.get(image)
-        if str(patient) in ill or named is None or len(named) < len(CONCEPTS) or not path.is_file():
+        if named is None or len(named) < len(CONCEPTS) or not path.is_file():
             continue
         film = read_film(path)
         size = {"width": film.shape[1], "height": film.shape[0]}
@@ -94,6 +96,12 @@ def references(params: SimpleNamespace, data_root: Path, out: Path, count: int =
     records.write_table(rows, records.REFERENCES, out / "references.parquet", **engine.provenance(params))
 
 
+def films(data_root: Path) -> list[Path]:
+    """The films that the samples and the references are made of."""
+    asked = {item.film for item in annotated(data_root) if not item.problem}
+    return sorted(asked | {path for _, path in _normal(data_root)})
+
+
 def film_path(data_root: Path, patient, study, image: str) -> Path:
     """Where MIMIC-CXR-JPG keeps a film; ``image`` ends in ``.dcm``, as Chest ImaGenome writes it."""
     return data_root / FILMS / f"p{str(patient)[:2]}" / f"p{patient}" / f"s{study}" / f"{Path(image).stem}.jpg"
@@ -103,6 +111,15 @@ def _found(data_root: Path) -> pd.DataFrame:
     """The rows of the reference: an object has the attribute, and that is a finding or a disease."""
     found = table(data_root / ATTRIBUTES, [*_KEYS, "relation", "context", "coord_original"], sep="\t")
     return found[(found["relation"] == 1) & found["categoryID"].isin(["anatomicalfinding", "disease"])]
+
+
+def _normal(data_root: Path) -> list[tuple[str, Path]]:
+    """Image and film of the patients of whom no report affirms a finding, by patient and study."""
+    found = _found(data_root)
+    ill = set(found.loc[_affirmed(found), "patient_id"])
+    everyone = table(data_root / ATTRIBUTES, _KEYS, sep="\t")[_KEYS[:3]].drop_duplicates().sort_values(_KEYS[:3])
+    healthy = everyone[~everyone["patient_id"].isin(ill)]
+    return [(row.image_id, film_path(data_root, *row)) for row in healthy.itertuples(index=False)]
 
 
 def _affirmed(rows: pd.DataFrame) -> pd.Series:

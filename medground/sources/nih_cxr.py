@@ -18,15 +18,20 @@ SIDE = 1024  # boxes are drawn on films of this size, in which the provider ship
 
 
 def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
-    """Samples of the box list, one for each (film, label), sorted by film and label.
+    """Samples of the box list, one for each (film, label), sorted by film and label."""
+    return samples(SOURCE, LICENCE, annotated(data_root))
+
+
+def annotated(data_root: Path) -> list[Annotated]:
+    """What the provider annotated.
 
     The header names one column ``Bbox [x,y,w,h]`` and so splits into four; the file name begins with the patient.
     """
     listed = table(data_root / BOXES, ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"])
-    annotated = []
+    items = []
     for (image, label), rows in listed.groupby(["Image Index", "Finding Label"]):
         x, y, w, h = rows[["Bbox [x", "y", "w", "h]"]].to_numpy(float).T
-        annotated.append(
+        items.append(
             Annotated(
                 patient_id=str(image).split("_")[0],
                 film=data_root / FILMS / str(image),
@@ -35,4 +40,4 @@ def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
                 frame=(SIDE, SIDE),
             )
         )
-    return samples(SOURCE, LICENCE, annotated)
+    return items

@@ -23,21 +23,29 @@ STUDIES = 2000  # as many, from the first, as the paper used
 def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
     """Samples of the first 2,000 studies: the abnormal findings with boxes of either reader.
 
-    Several labels of one finding are joined by " or ", as in the reference. Boxes are shares of the film's width and
-    height. Raises MedgroundError when the reports are not the provider's JSON list.
+    Raises MedgroundError when the reports are not the provider's JSON list.
     """
-    patients = table(data_root / PATIENTS, ["StudyID", "PatientID"], dtype=str).dropna(subset=["PatientID"])
-    patient_of = dict(zip(patients["StudyID"], patients["PatientID"], strict=True))
-    annotated = []
+    rows, dropped = samples(SOURCE, LICENCE, annotated(data_root))
+    strangers = {row["patient_id"] for row in rows} - set(_patients(data_root).values())
+    if strangers:
+        dropped[f"patients: not in {PATIENTS.name}, their study stands for them"] = len(strangers)
+    return rows, dropped
+
+
+def annotated(data_root: Path) -> list[Annotated]:
+    """What the provider annotated. Several labels of one finding are joined by " or ", as in the reference; boxes are
+    shares of the film's width and height."""
+    patients = _patients(data_root)
+    items = []
     for study in _reports(data_root / REPORTS)[:STUDIES]:
         for finding in study["findings"]:
             boxes = [*(finding.get("boxes") or []), *(finding.get("extra_boxes") or [])]
             if not finding.get("abnormal") or not boxes:
                 continue  # the reference asks about neither, and gives them no index
             labels = finding.get("labels") or []
-            annotated.append(
+            items.append(
                 Annotated(
-                    patient_id=patient_of.get(study["StudyID"], study["StudyID"]),
+                    patient_id=patients.get(study["StudyID"], study["StudyID"]),
                     film=data_root / FILMS / study["ImageID"],
                     finding=" or ".join(labels),
                     boxes=boxes,
@@ -45,11 +53,13 @@ def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
                     problem=None if labels else "the finding has no label",
                 )
             )
-    rows, dropped = samples(SOURCE, LICENCE, annotated)
-    strangers = {row["patient_id"] for row in rows} - set(patient_of.values())
-    if strangers:
-        dropped[f"patients: not in {PATIENTS.name}, their study stands for them"] = len(strangers)
-    return rows, dropped
+    return items
+
+
+def _patients(data_root: Path) -> dict[str, str]:
+    """The patient of each study."""
+    rows = table(data_root / PATIENTS, ["StudyID", "PatientID"], dtype=str).dropna(subset=["PatientID"])
+    return dict(zip(rows["StudyID"], rows["PatientID"], strict=True))
 
 
 def _reports(path: Path) -> list[dict]:

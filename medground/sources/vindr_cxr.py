@@ -18,13 +18,15 @@ _CORNERS = ["x_min", "y_min", "x_max", "y_max"]
 
 
 def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
-    """Samples of the test split, one for each (film, class) with boxes, in the order of pandas' groupby.
+    """Samples of the test split, one for each (film, class) with boxes, in the order of pandas' groupby."""
+    return samples(SOURCE, LICENCE, annotated(data_root))
 
-    The provider names no patients; each film counts as one.
-    """
+
+def annotated(data_root: Path) -> list[Annotated]:
+    """What the provider annotated; it names no patients, and each film counts as one."""
     boxes = table(data_root / BOXES, ["image_id", "class_name", *_CORNERS])
     found = boxes[boxes["class_name"] != "No finding"]
-    annotated = [
+    return [
         Annotated(
             patient_id=str(image),
             film=data_root / FILMS / f"{image}.dicom",
@@ -33,4 +35,3 @@ def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
         )
         for (image, name), rows in found.groupby(["image_id", "class_name"])
     ]
-    return samples(SOURCE, LICENCE, annotated)

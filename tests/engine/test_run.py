@@ -89,6 +89,22 @@ def test_a_killed_worker_is_reported_and_the_next_run_goes_on(run, tmp_path):
     assert sum(calls(tmp_path).values()) <= 10 + 3 * (4 - kept)
 
 
+class Loads(Square):
+    """Loads something once, as an LVLM is loaded."""
+
+    def __call__(self, items):
+        if not hasattr(self, "model"):
+            self.model = 1
+            with open(self.trace / "loads", "a") as file:
+                file.write("x")
+        return super().__call__(items)
+
+
+def test_a_worker_keeps_what_it_loaded_from_batch_to_batch(run, tmp_path):
+    assert len(run(Loads(tmp_path / "trace"), workers=2, batch_size=1)) == 10
+    assert (tmp_path / "trace" / "loads").read_text() in ("x", "xx")
+
+
 def test_the_same_item_twice_is_refused(run):
     with pytest.raises(MedgroundError, match="item 1 is there twice"):
         run(items=[1, 1])
