@@ -177,10 +177,8 @@ class LVLM(ABC):
     ) -> list[Answer]:
         """Greedy answers to one prompt per film (uint8 ``[H, W]``, of any sizes), in order."""
         pairs = list(zip(films, prompts, strict=True))
-        if batch_size:
-            self.batch_size = min(self.batch_size, batch_size) if self.device.type == "cuda" else batch_size
         with torch.inference_mode():
-            batches = self.chunked(lambda batch: self._answer_batch(batch, max_new_tokens), pairs)
+            batches = self.chunked(lambda batch: self._answer_batch(batch, max_new_tokens), pairs, batch_size)
             return [answer for batch in batches for answer in batch]
 
     @contextmanager
@@ -195,17 +193,21 @@ class LVLM(ABC):
         finally:
             config._attn_implementation = before
 
-    def chunked(self, work, items) -> Iterator:
-        """``work(slice)``, one result per item, over slices of ``items`` that fit the accelerator's memory."""
-        start = 0
+    def chunked(self, work, items, size: int | None = None) -> Iterator:
+        """``work(slice)``, one result per item, over slices of ``items`` that fit the accelerator's memory.
+
+        ``size`` is tried first, `batch_size` if it is not given; what runs out of memory is halved.
+        """
+        start, size = 0, size or self.batch_size
         while start < len(items):
             try:
-                done = work(items[start : start + self.batch_size])
+                done = work(items[start : start + size])
             except torch.cuda.OutOfMemoryError:
-                if self.batch_size == 1:
+                if size == 1:
                     raise
                 torch.cuda.empty_cache()
-                self.batch_size //= 2
+                size //= 2
+                self.batch_size = min(self.batch_size, size)
                 continue
             start += len(done)
             yield done

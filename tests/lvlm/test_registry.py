@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -21,6 +22,17 @@ def test_a_folder_of_models_is_found_by_its_name(folders, monkeypatch):
     assert (lvlm.key, lvlm.family, str(lvlm.dtype)) == ("gemma3", "gemma3", "torch.float32")
     assert lvlm.revision == load_lvlm(str(folders / "gemma3"), device="cpu").revision
     assert lvlm.revision.startswith("sha256:")
+
+
+def test_qwens_canvas_is_kept_within_the_editors(folders, tmp_path):
+    folder = tmp_path / "large"
+    shutil.copytree(folders / "qwen2_5_vl", folder)
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    config["size"]["longest_edge"] = 12845056
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
+    letterbox = load_lvlm(str(folder), device="cpu").letterbox(2544, 3056)
+    assert 0.9 * registry.MOST_PIXELS < letterbox.width * letterbox.height <= registry.MOST_PIXELS
+    assert letterbox.width % 16 == letterbox.height % 16 == 0
 
 
 def test_unknown_names_list_the_known_ones():
