@@ -107,18 +107,23 @@ def limits() -> None:
 def cite() -> None:
     """How to cite, and which version this is."""
     st.subheader("How to cite")
-    st.markdown("Please cite the MedFocus paper for the protocol, the sources whose films you used, and this software:")
-    st.code(CITATION, language="bibtex")
+    st.markdown(
+        "Cite the work that introduced the filter, *Rethinking Visual Attribution for Chest X-ray Reasoning in LVLMs* "
+        "(Xiong et al., 2026), the sources whose films you used, and this benchmark:"
+    )
     made = tables.made_by("data/board/board.parquet")
+    version = " ".join(filter(None, (made.get("medground"), made.get("commit", "")[:12])))
+    st.code(CITATION.format(version=version), language="bibtex")
     if made:
         st.caption("This board was made by:")
         st.json(made, expanded=False)
 
 
-CITATION = """@software{medground,
-  title = {MedGround: a causally verified chest X-ray VQA benchmark and a leaderboard of visual attribution},
-  year  = {2026}
-}"""
+CITATION = """@misc{{medground,
+  title = {{MedGround: a causally verified benchmark of visual attribution for chest X-ray models}},
+  author = {{The MedGround authors}},
+  version = {{{version}}}
+}}"""
 
 st.title("Benchmark")
 counts = tables.retention()

@@ -53,13 +53,16 @@ def readable(board: pd.DataFrame) -> pd.DataFrame:
     table["95 % interval"] = [f"{low:.3f}–{high:.3f}" for low, high in zip(board.iou_low, board.iou_high, strict=True)]
     table["Ties"] = board.tie
     table["Rank range"] = [f"{low}–{high}" for low, high in zip(board.rank_low, board.rank_high, strict=True)]
-    table["Kind"] = board.kind
+    table["Kind"] = board.kind.map({"method": "reproduced here"}).fillna(board.kind)
     for key, name in list(METRICS.items())[1:]:
         table[name] = board[key]
     table["Coverage"] = board.coverage
     table["Cases"] = board.cases
     table["Seconds a case"] = board.seconds
     table["IoU, paper's scorer"] = board.iou_paper
+    claimed = {name: entry["claimed"] for name, entry in tables.facts().items() if entry.get("claimed") is not None}
+    if claimed:
+        table["IoU, claimed"] = board.entry.map(claimed)
     return table
 
 
@@ -86,7 +89,7 @@ def show(board: pd.DataFrame) -> None:
             "Ties": st.column_config.TextColumn(width=50, help="Entries that share a letter cannot be told apart"),
             "Coverage": st.column_config.NumberColumn(format="percent", help="Share of the cases with a valid map"),
             "Seconds a case": st.column_config.NumberColumn(format="%.2f"),
-            **{name: decimals for name in (*METRICS.values(), "IoU, paper's scorer")},
+            **{name: decimals for name in (*METRICS.values(), "IoU, paper's scorer", "IoU, claimed")},
         },
         alt="The board: one row an entry",
     )

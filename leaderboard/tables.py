@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import streamlit as st
+import yaml
 from PIL import Image
 
 from medground import params, records
@@ -61,6 +64,17 @@ def cases() -> pd.DataFrame:
     return _cases(_version("data/cases/cases.parquet"), versions)
 
 
+def kept() -> list[dict]:
+    """The kept cases as dicts, each with the width, height and regions of its film: what scoring and validation ask."""
+    known = cases()
+    return known[known.kept].to_dict("records")
+
+
+def version_of_cases() -> tuple[str, Stamp]:
+    """What changes when the cases do."""
+    return _version("data/cases/cases.parquet")
+
+
 def samples() -> pd.DataFrame:
     """`records.SAMPLES` of all sources."""
     return pd.concat([_frame(*_version(path), "SAMPLES") for path in _sample_tables()], ignore_index=True)
@@ -68,7 +82,7 @@ def samples() -> pd.DataFrame:
 
 def retention() -> pd.DataFrame:
     """What the filter kept: model, mode, source, finding, control, asked, right, flipped, stayed, kept."""
-    return _json_rows(*_version("data/cases/retention.json"))
+    return pd.DataFrame(_json(*_version("data/cases/retention.json")))
 
 
 def made_by(path: str) -> dict:
@@ -107,9 +121,27 @@ def attribution(entry: str, case: pd.Series) -> dict | None:
     return None
 
 
-def scores(entries: tuple[str, ...], protocol: str = "medground") -> pd.DataFrame:
-    """`records.SCORES` of some entries under one protocol."""
-    return _scores(*_version("data/scores/scores.parquet"), tuple(entries), protocol)
+def card(entry: str) -> dict | None:
+    """What the authors of a submission say about it in its ``entry.yaml``; None for what the pipeline ran."""
+    path = f"submissions/{entry}/entry.yaml"
+    return _yaml(*_version(path)) if exists(path) else None
+
+
+def facts() -> dict[str, dict]:
+    """What scoring noted about each entry: kind, seconds a case, claimed IoU."""
+    path = "data/scores/entries.json"
+    return {row["entry"]: row for row in _json(*_version(path))} if exists(path) else {}
+
+
+def scores(entries: tuple[str, ...]) -> pd.DataFrame:
+    """`records.SCORES` of some entries under the protocol that ranks."""
+    found = score_table(entries)
+    return found.filter(pc.equal(found["protocol"], "medground")).to_pandas()
+
+
+def score_table(entries: tuple[str, ...]) -> pa.Table:
+    """`records.SCORES` of some entries, as a table."""
+    return _scores(*_version("data/scores/scores.parquet"), tuple(entries))
 
 
 def film(path: str, side: int = 720) -> tuple[np.ndarray, float]:
@@ -158,25 +190,34 @@ def _cases(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> p
     return merged
 
 
-@st.cache_data(show_spinner=False, max_entries=2)
-def _json_rows(path: str, stamp: Stamp) -> pd.DataFrame:
-    return pd.DataFrame(json.loads(Path(path).read_text()))
+@st.cache_data(show_spinner=False, max_entries=8)
+def _json(path: str, stamp: Stamp) -> list[dict]:
+    return json.loads(Path(path).read_text())
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _yaml(path: str, stamp: Stamp) -> dict:
+    return yaml.safe_load(Path(path).read_text())
 
 
 @st.cache_data(show_spinner="Reading maps", max_entries=256)
 def _attribution(path: str, stamp: Stamp, case_id: str) -> dict | None:
-    rows = ds.dataset(path, schema=records.ATTRIBUTIONS).scanner(
-        filter=ds.field("case_id") == case_id, batch_size=64, batch_readahead=1, use_threads=False
-    )
-    found = [row for batch in rows.to_batches() for row in batch.to_pylist()]
-    return found[0] if found else None
+    """The row of a case; of a table of large maps only the row group that holds it is read, some rows at a time."""
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            if case_id not in file.read_row_group(group, columns=["case_id"])["case_id"].to_pylist():
+                continue
+            for batch in file.iter_batches(16, row_groups=[group]):
+                names = batch["case_id"].to_pylist()
+                if case_id in names:
+                    row = batch.slice(names.index(case_id), 1).to_pylist()[0]
+                    return dict.fromkeys(records.ATTRIBUTIONS.names) | row
+    return None
 
 
 @st.cache_data(show_spinner="Reading scores", max_entries=16)
-def _scores(path: str, stamp: Stamp, entries: tuple[str, ...], protocol: str) -> pd.DataFrame:
-    chosen = (ds.field("entry").isin(list(entries))) & (ds.field("protocol") == protocol)
-    table = ds.dataset(path).to_table(filter=chosen)
-    return pa.Table.from_batches(table.to_batches(), table.schema).to_pandas()
+def _scores(path: str, stamp: Stamp, entries: tuple[str, ...]) -> pa.Table:
+    return ds.dataset(path, schema=records.SCORES).to_table(filter=ds.field("entry").isin(list(entries)))
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

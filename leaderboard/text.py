@@ -7,8 +7,9 @@ import re
 
 import pandas as pd
 
+from medground.submission.schema import cell
+
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # the ASCII punctuation that Markdown lets one escape
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def plain(text: object) -> str:
@@ -21,15 +22,9 @@ def safe_csv(table: pd.DataFrame) -> bytes:
 
     Numbers stay numbers (a negative number is no formula).
     """
-    return table.map(_inert).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode()
+    return table.map(cell).to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC).encode()
 
 
 def share(part: float, whole: float) -> str:
     """``part`` of ``whole`` in percent, or a dash where there is nothing to divide."""
     return f"{part / whole:.0%}".replace("%", " %") if whole else "–"
-
-
-def _inert(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return f"'{value}" if value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA) else value

@@ -27,12 +27,17 @@ ARGUMENTS = [
 ]
 
 
-@contextmanager
-def serve(root: Path, cwd: Path = REPOSITORY) -> Iterator[str]:
-    """The app over the tables of ``root``; gives its address. Settings and secrets are those of ``cwd``."""
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def serve(root: Path, cwd: Path = REPOSITORY, port: int | None = None) -> Iterator[str]:
+    """The app over the tables of ``root``; gives its address. Settings and secrets are those of ``cwd``."""
+    port = port or free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(REPOSITORY / "leaderboard/app.py")]
     command += ["--server.port", str(port), "--server.address", "127.0.0.1", "--server.fileWatcherType", "none"]
     environment = {**os.environ, "MEDGROUND_ROOT": str(root), "OMP_NUM_THREADS": "1"}

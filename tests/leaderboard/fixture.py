@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy.ndimage import gaussian_filter
 
-from medground import ranking, records, scoring
+from medground import records, submission
 from medground.causality.verify import retention, verify
 from medground.geometry import Letterbox
 from medground.images import read_film, write_film
+from medground.scoring.tables import load_cases
+from stages.rank import main as rank_stage
+from stages.score import main as score_stage
 
 WIDTH, HEIGHT = 160, 200
 SOURCES = ("phantom_region", "phantom_lesion")
@@ -52,10 +57,10 @@ def build(root: Path, patients: int = 20, seed: int = 0, hide_test_regions: bool
         records.write_table(table, records.ANSWERS, root / f"data/answers/{model}.parquet")
     records.write_table(cases, records.CASES, root / "data/cases/cases.parquet")
     (root / "data/cases/retention.json").write_text(json.dumps(retention(cases), indent=1))
-    kept = [case for case in cases if case["kept"]]
-    scores = [row for method in METHODS for row in _attribute(root, method, kept, samples, rng)]
-    write_board(root, scores, kept)
+    for method in METHODS:
+        _attribute(root, method, [case for case in cases if case["kept"]], samples, rng)
     _settings(root, hide_test_regions)
+    rank(root)
     return root
 
 
@@ -206,36 +211,46 @@ def attribute(method: str, case: dict, sample: dict, rng: np.random.Generator) -
     return row
 
 
-def _attribute(root: Path, method: str, kept: list[dict], samples: list[dict], rng: np.random.Generator) -> list[dict]:
-    """Write a method's maps of all kept cases and return their scores."""
+def _attribute(root: Path, method: str, kept: list[dict], samples: list[dict], rng: np.random.Generator) -> None:
     by_key = {(sample["source"], sample["index"]): sample for sample in samples}
     rows = {case["case_id"]: attribute(method, case, by_key[case["source"], case["index"]], rng) for case in kept}
     for model in MODELS:
         table = [rows[case["case_id"]] for case in kept if case["model"] == model]
         records.write_table(table, records.ATTRIBUTIONS, root / f"data/attributions/{model}/{method}.parquet")
-    return scoring.score_entry(method, rows.values(), [case | by_key[case["source"], case["index"]] for case in kept])
 
 
-def write_board(root: Path, scores: list[dict], kept: list[dict]) -> None:
-    """Write the scores and the board that follows from them."""
-    table = root / "data/scores/scores.parquet"
-    records.write_table(scores, records.SCORES, table)
-    results = ranking.Results.of(records.read_table(table, records.SCORES), kept)
-    kinds = {entry: kind_of(entry) for entry in results.entries}
-    seconds = {entry: 0.1 for entry in results.entries}
-    rows = ranking.board(results, kinds, seconds, resamples=200)
-    records.write_table(rows, records.BOARD, root / "data/board/board.parquet", protocol="medground", seed=0)
+def rank(root: Path) -> None:
+    """Score and rank as the pipeline does: what the methods said, and the submissions that were accepted."""
+    with chdir(root):
+        score_stage()
+        rank_stage()
 
 
-def kind_of(entry: str) -> str:
-    """What the board calls an entry of the fixture."""
-    return "floor" if entry in FLOORS else "method" if entry in METHODS else "submission"
+def write_entry(folder: Path, root: Path, seed: int = 0, **card) -> Path:
+    """An entry of someone who knows the regions rather well: maps of all kept cases, and a complete card."""
+    rng = np.random.default_rng(seed)
+    maps, extents = {}, {}
+    for case in load_cases(root / "data"):
+        row = attribute("occlusion", case, case, rng)
+        maps[case["case_id"]] = np.reshape(row["grid"], (8, 8))
+        extents[case["case_id"]] = row["extent"]
+    said = {
+        "method": "Careful Look",
+        "version": "1.0",
+        "authors": ["A. Author", "B. Author"],
+        "licence": "CC-BY-4.0",
+        "models": list(MODELS),
+        "modes": list(MODES),
+        "hardware": "pencil",
+        "used_test_regions": False,
+        "trained_on_sources": False,
+    }
+    return submission.write(folder, maps=maps, extents=extents, **{**said, **card})
 
 
 def _settings(root: Path, hide_test_regions: bool) -> None:
-    profile = Path(__file__).parents[2] / "profiles/phantom.yaml"
-    text = profile.read_text()
-    assert "hide_test_regions: false" in text
-    (root / "params.yaml").write_text(
-        text.replace("hide_test_regions: false", f"hide_test_regions: {str(hide_test_regions).lower()}")
-    )
+    settings = yaml.safe_load((Path(__file__).parents[2] / "profiles/phantom.yaml").read_text())
+    settings |= {"sources": list(SOURCES), "models": list(MODELS), "modes": list(MODES), "methods": list(METHODS)}
+    settings["publish"]["hide_test_regions"] = hide_test_regions
+    settings["rank"]["bootstrap"] = 200
+    (root / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))

@@ -1,9 +1,17 @@
 """The app in a real Chromium: what a visitor, an author and a maintainer do."""
 
+import re
+import shutil
+import subprocess
+import sys
+
 import pytest
 
 from leaderboard import tables
-from tests.leaderboard.browser import ARGUMENTS, CHROMIUM, MISSING, serve, settled
+from medground import submission
+from tests.leaderboard.browser import ARGUMENTS, CHROMIUM, MISSING, free_port, serve, settled
+from tests.leaderboard.fixture import METHODS, rank, write_entry
+from tests.leaderboard.provider import CLIENT, provider
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason=MISSING)]
 
@@ -88,3 +96,114 @@ def test_nothing_overflows_a_phone(app, chromium, name):
     assert width <= 390
     assert not page.locator('[data-testid="stException"]').count()
     page.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tree, tmp_path_factory):
+    """A repository that receives entries."""
+    return shutil.copytree(tree, tmp_path_factory.mktemp("writable") / "tree")
+
+
+@pytest.fixture(scope="module")
+def open_app(folder):
+    with serve(folder) as address:
+        yield address
+
+
+def upload(page, name: str, content: bytes) -> None:
+    """Choose a file for the uploader of that name."""
+    chooser = page.locator('[data-testid="stFileUploader"]', has_text=name).locator("input[type=file]")
+    chooser.set_input_files({"name": name, "mimeType": "application/octet-stream", "buffer": content})
+
+
+def by_card(page, address: str, entry) -> None:
+    """Open Submit and give the card as a file."""
+    page.goto(f"{address}/submit")
+    settled(page)
+    page.get_by_text("Upload entry.yaml").click()
+    page.locator('[data-testid="stFileUploader"]', has_text="entry.yaml").wait_for()
+    upload(page, "entry.yaml", (entry / "entry.yaml").read_bytes())
+
+
+def test_broken_files_get_a_message_that_helps(open_app, page, folder, tree, tmp_path):
+    entry = write_entry(tmp_path / "entry", tree)
+    whole = (entry / "attributions.parquet").read_bytes()
+    by_card(page, open_app, entry)
+    for content, said in (
+        (b"not a table", "is not a readable Parquet file"),
+        (whole[:1000] + b"\xff" * 3000 + whole[4000:], "cannot be decoded"),
+    ):
+        upload(page, "attributions.parquet", content)
+        page.wait_for_selector("text=Nothing was sent")
+        page.locator('[data-testid="stDataFrame"] td', has_text=said).first.wait_for(state="attached")
+        assert not page.get_by_role("button", name="Submit this entry").count()
+        page.get_by_label("Remove").first.click()
+        page.wait_for_selector("text=Choose your files")
+    assert not submission.receipts(folder / "submissions")
+
+
+def test_from_upload_to_a_rank(open_app, page, folder, tree, tmp_path):
+    """Upload, preview, receipt; accepted on the command line and ranked by the pipeline; then on the board."""
+    entry = write_entry(tmp_path / "entry", tree, method="Careful Look")
+    by_card(page, open_app, entry)
+    upload(page, "attributions.parquet", (entry / "attributions.parquet").read_bytes())
+    page.wait_for_selector("text=Preview on the dev cases")
+    page.get_by_label("Your e-mail").fill("a@example.org")
+    page.get_by_label("Your e-mail").press("Enter")
+    page.locator("button:enabled", has_text="Submit this entry").click()
+    page.wait_for_selector("text=Its permanent id")
+    name = page.locator("code", has_text=re.compile("^careful-look-")).first.text_content().strip()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the receipt").click()
+    assert download.value.suggested_filename == f"{name}.json"
+
+    medground = [sys.executable, "-c", "from medground.cli import main; main()"]
+    done = subprocess.run([*medground, "accept", name], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rank(folder)
+    page.goto(open_app)
+    settled(page)
+    assert set(cells(page, 0)) == {*METHODS, name}
+    page.get_by_text("Methods", exact=True).click()
+    page.get_by_text("Floors", exact=True).click()
+    page.wait_for_function("() => !document.querySelector('[data-testid=stDataFrame]').textContent.includes('random')")
+    assert cells(page, 0) == [name]
+
+
+def test_a_maintainer_signs_in_and_decides(folder, chromium, tree, tmp_path):
+    """The whole OpenID Connect round, with a provider on loopback."""
+    entry = write_entry(tmp_path / "entry", tree, seed=1, method="Second Look")
+    monkey = pytest.MonkeyPatch()
+    monkey.setenv("MEDGROUND_ROOT", str(folder))
+    received = submission.receive(entry, tables.kept(), folder / "submissions", "b@example.org")
+    monkey.undo()
+    who, port = {"email": "guest@example.org", "email_verified": True}, free_port()
+    with provider(who) as issuer:
+        secrets = f"""
+            [auth]
+            redirect_uri = "http://127.0.0.1:{port}/oauth2callback"
+            cookie_secret = "a cookie secret that only this test knows"
+            client_id = "{CLIENT}"
+            client_secret = "a client secret that only this test knows"
+            server_metadata_url = "{issuer}/.well-known/openid-configuration"
+            [maintain]
+            emails = ["boss@example.org"]
+            """
+        (tmp_path / ".streamlit").mkdir()
+        (tmp_path / ".streamlit/secrets.toml").write_text(secrets)
+        with serve(folder, tmp_path, port) as address:
+            page = chromium.new_context().new_page()
+            page.set_default_timeout(60_000)
+            page.goto(f"{address}/maintain")
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_selector("text=not as one of the maintainers")
+            page.get_by_role("button", name="Sign out").click()
+            who["email"] = "boss@example.org"
+            page.wait_for_selector("h1")
+            page.goto(f"{address}/maintain")
+            page.get_by_role("button", name="Sign in").click()
+            page.wait_for_selector("text=Signed in as boss@example.org")
+            page.get_by_role("button", name="Accept").click()
+            page.wait_for_selector(f"text={received.id} is accepted")
+            page.context.close()
+    assert (folder / "submissions" / received.id).is_dir()
