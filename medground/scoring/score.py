@@ -67,7 +67,7 @@ def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
     if not _given(grid):
         if not _given(boxes):
             return "neither a grid nor boxes"
-        if any(len(box) != 4 for box in boxes):
+        if any(box is None or len(box) != 4 for box in boxes):
             return "a box has not four numbers"
         if not np.isfinite(np.asarray(boxes, float)).all():
             return "a box has NaN or infinite coordinates"

@@ -207,8 +207,7 @@ def _admit(receipt: Receipt, known: Sequence[Receipt], per_day: int) -> None:
 
 def _rewrite(folder: Path, card: dict) -> None:
     """The card and the table in our own writing: nothing that was not read and checked is stored."""
-    write_rows(read_attributions(folder / TABLE, COLUMNS.names), folder / f".{TABLE}")
-    os.replace(folder / f".{TABLE}", folder / TABLE)
+    write_rows(read_attributions(folder / TABLE, COLUMNS.names), folder / TABLE)
     (folder / CARD).write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
 
 

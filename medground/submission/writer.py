@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -68,16 +69,22 @@ def write(
 
 
 def write_rows(rows: Iterable[Mapping], path: Path) -> None:
-    """Stream rows into a table of `schema.COLUMNS`; a grid may be an array. Raises MedgroundError for a bad value."""
-    rows = iter(rows)
+    """Stream rows into a table of `schema.COLUMNS`, which takes its place when it is whole; a grid may be an array.
+
+    Raises MedgroundError for a value that does not fit.
+    """
+    rows, partial = iter(rows), path.with_name(f".{path.name}")
     options = {"compression": "zstd", "use_dictionary": ["case_id"], "use_byte_stream_split": list(_FLOATS)}
-    with pq.ParquetWriter(path, COLUMNS, **options) as writer:
-        while batch := list(islice(rows, _BATCH)):
-            try:
+    try:
+        with pq.ParquetWriter(partial, COLUMNS, **options) as writer:
+            while batch := list(islice(rows, _BATCH)):
                 columns = [pa.array([_value(row, field.name) for row in batch], field.type) for field in COLUMNS]
-            except (pa.ArrowException, TypeError, ValueError) as error:
-                raise MedgroundError(f"{path}: a value does not fit its column: {error}; check the arrays") from None
-            writer.write_table(pa.Table.from_arrays(columns, schema=COLUMNS))
+                writer.write_table(pa.Table.from_arrays(columns, schema=COLUMNS))
+        os.replace(partial, path)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise MedgroundError(f"{path}: a value does not fit its column: {error}; check the arrays") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _value(row: Mapping, name: str) -> object:

@@ -133,9 +133,12 @@ def test_a_bomb_is_refused_in_bounded_memory(entry, cases, tmp_path):
     assert peak < SANDBOX + (150 << 20)  # the limit does not count code and shared libraries
 
 
-def test_a_reader_that_dies_is_a_problem_of_the_file(entry, cases, monkeypatch):
-    monkeypatch.setattr(validator, "MEMORY", 1 << 20)
-    assert "makes its reader fail" in the_problem(entry, cases) or "cannot be decoded" in the_problem(entry, cases)
+def test_a_reader_that_dies_is_a_problem_of_the_file(entry, cases, monkeypatch, tmp_path):
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    killed.chmod(0o755)
+    monkeypatch.setattr(validator.sys, "executable", str(killed))
+    assert "makes its reader fail (exit -11)" in the_problem(entry, cases)
 
 
 ARROWS = st.sampled_from(

@@ -171,7 +171,7 @@ def test_entries_that_came_by_pull_request(entry, cases, tmp_path):
     with pytest.raises(MedgroundError, match="exists; delete it"):
         submission.prepare(entry, cases, root)
     (prepared / "entry.yaml").write_text("method: x\n")
-    with pytest.raises(MedgroundError, match="is not valid; correct or remove it:\nentry.yaml version: is missing"):
+    with pytest.raises(MedgroundError, match=r"is not valid; correct or remove it:\s+entry\.yaml version: is missing"):
         submission.accepted(root, cases)[0].check()
     (prepared / "run.py").write_text("")
     with pytest.raises(MedgroundError, match=r"run.py: does not belong"):

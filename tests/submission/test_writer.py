@@ -48,6 +48,7 @@ def test_the_same_entry_is_the_same_bytes(tmp_path, card, maps):
 def test_mistakes_are_named(tmp_path, arguments, message):
     with pytest.raises(MedgroundError, match=message):
         submission.write(tmp_path / "e", **arguments)
+    assert list(tmp_path.glob("e/*")) == []
 
 
 def test_nothing_is_overwritten(tmp_path, card, maps):

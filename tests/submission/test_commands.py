@@ -1,0 +1,171 @@
+"""The commands, on a small benchmark on disk."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from medground import records, submission
+from medground.cli import app
+from medground.errors import MedgroundError
+from medground.ranking import Results
+from medground.scoring import score_entry
+from medground.scoring.entries import Entry, method_entry, score_entries, summarise
+from medground.scoring.tables import dataset_version, load_cases
+from medground.submission.preview import NAME, preview
+from medground.submission.writer import write_rows
+
+pytestmark = pytest.mark.usefixtures("in_process")
+
+
+@pytest.fixture
+def data(tmp_path, cases):
+    """The tables of the benchmark, and the scores of one method."""
+    root = tmp_path / "data"
+    samples = [
+        {
+            "source": "s", "index": index, "patient_id": f"p{index}", "split": "dev" if index % 2 else "test",
+            "film": "film.png", "twin": None, "width": 320, "height": 256, "finding": "effusion",
+            "question": "Is there evidence of effusion in the image?", "answer": "Yes",
+            "regions": [[40.0, 64.0, 120.0, 160.0]], "licence": "MIT", "marker": None,
+        }
+        for index in range(4)
+    ]  # fmt: skip
+    records.write_table(samples, records.SAMPLES, root / "samples" / "s" / "samples.parquet")
+    counts = dict.fromkeys(("seeds", "flipped", "stayed_removed", "stayed_normal", "passed"), 1)
+    rows = [
+        {
+            **{name: case[name] for name in case if name not in ("width", "height", "regions")}, **counts,
+            "index": int(case["case_id"][-1]), "question": "?", "answer": "Yes.", "right": True, "kept": True,
+            "reason": "kept",
+        }
+        for case in cases
+    ]  # fmt: skip
+    rows.append({**rows[0], "case_id": "a/reasoning/s/0", "mode": "reasoning", "kept": False, "reason": "wrong"})
+    records.write_table(rows, records.CASES, root / "cases" / "cases.parquet")
+    whole = [{"case_id": case["case_id"], "boxes": [[0.0, 0, 320, 256]], "seconds": 0.5} for case in cases]
+    for model in "ab":
+        (root / "attributions" / model).mkdir(parents=True)
+        own = [row for row in whole if row["case_id"].startswith(model)]
+        write_rows(own, root / "attributions" / model / "whole_film.parquet")
+    entry = method_entry("whole_film", ["a", "b"], root / "attributions", {"whole_film"})
+    scores = score_entries([entry], load_cases(root), tmp_path / "cache")
+    records.write_table(scores, records.SCORES, root / "scores" / "scores.parquet")
+    (root / "scores" / "entries.json").write_text(json.dumps([entry.facts()]))
+    return root
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+def test_kept_cases_come_with_their_samples(data, cases):
+    loaded = load_cases(data)
+    assert [case["case_id"] for case in loaded] == [case["case_id"] for case in cases]
+    assert (loaded[0]["width"], loaded[0]["regions"]) == (320, [[40.0, 64.0, 120.0, 160.0]])
+    assert dataset_version(loaded) == dataset_version(load_cases(data)) != dataset_version(loaded[1:])
+    (data / "samples" / "s" / "samples.parquet").unlink()
+    with pytest.raises(MedgroundError, match="case a/direct/s/0 has no sample"):
+        load_cases(data)
+
+
+def test_only_what_changed_is_scored_again(data, cases, tmp_path, monkeypatch):
+    loaded, scored = load_cases(data), []
+    monkeypatch.setattr(
+        "medground.scoring.score.score_entry", lambda name, *rest: scored.append(name) or score_entry(name, *rest)
+    )
+    entry = method_entry("whole_film", ["a", "b"], data / "attributions", {"whole_film"})
+    assert entry.facts() == {"entry": "whole_film", "kind": "floor", "seconds": 0.5, "claimed": None}
+    first = score_entries([entry], loaded, tmp_path / "cache")
+    assert scored == []  # the fixture scored it
+    write_rows(
+        [{"case_id": "a/direct/s/0", "boxes": [[0.0, 0, 9, 9]]}], data / "attributions" / "a" / "whole_film.parquet"
+    )
+    second = score_entries([entry], loaded, tmp_path / "cache")
+    assert scored == ["whole_film"] and not first.equals(second)
+    assert score_entries([entry], loaded, tmp_path / "cache").equals(second) and len(scored) == 1
+
+
+def test_summary_is_by_model_and_mode(data, cases):
+    scores = records.read_table(data / "scores" / "scores.parquet", records.SCORES)
+    share = round(80 * 96 / (320 * 256), 6)
+    means = {"iou": share, "hit": share}
+    assert summarise(scores, load_cases(data)) == {
+        "whole_film": {**means, "a": {"direct": means}, "b": {"direct": means}}
+    }  # fmt: skip
+
+
+def test_names_and_tables_of_entries(data, tmp_path):
+    with pytest.raises(MedgroundError, match=r"rise\.parquet is missing; run `dvc repro`"):
+        method_entry("rise", ["a"], data / "attributions", ())
+    twice = [Entry("same", "method", ()), Entry("same", "submission", ())]
+    with pytest.raises(MedgroundError, match="two entries are named same"):
+        score_entries(twice, load_cases(data), tmp_path)
+
+
+def test_validate_score_submit_accept(data, entry, tmp_path):
+    root = tmp_path / "submissions"
+    assert run("validate", entry, "--data", data).output == "no problems\n"
+    scored = run("score", entry, "--data", data, "--split", "dev")
+    assert (
+        scored.exit_code == 0 and NAME in scored.output and "whole_film" in scored.output and "4 cases" in scored.output
+    )
+    submitted = run("submit", entry, "--data", data, "--out", root)
+    assert submitted.exit_code == 0 and "commit it and open a pull request" in submitted.output
+    (folder,) = root.iterdir()
+    assert run("validate", folder, "--data", data).exit_code == 0
+    receipt = submission.receive(entry, load_cases(data), tmp_path / "received", "me")
+    listed = run("entries", "--root", tmp_path / "received").output
+    assert "quarantined" in listed and receipt.id in listed
+    assert "is accepted" in run("accept", receipt.id, "--root", tmp_path / "received").output
+    again = run("reject", receipt.id, "--reason", "late", "--root", tmp_path / "received")
+    assert isinstance(again.exception, MedgroundError) and "it is accepted" in str(again.exception)
+
+
+def test_broken_entries_fail_with_the_list(data, entry):
+    (entry / "entry.yaml").write_text("method: x")
+    broken = run("validate", entry, "--data", data)
+    assert broken.exit_code == 1 and "entry.yaml version: is missing" in broken.output
+    assert run("score", entry, "--data", data).exit_code == 0  # its maps are fine
+    (entry / "attributions.parquet").write_bytes(b"")
+    unreadable = run("score", entry, "--data", data)
+    assert isinstance(unreadable.exception, MedgroundError) and "cannot be scored" in str(unreadable.exception)
+
+
+def test_preview_scores_public_regions_only(data, entry, cases):
+    hidden = [{**case, "regions": [] if case["split"] == "test" else case["regions"]} for case in cases]
+    report = submission.validate(entry, hidden)
+    (row,) = preview(entry, report, hidden, split="all")
+    assert row["cases"] == 4 and row["kind"] == "submission" and row["coverage"] == 1
+    with pytest.raises(MedgroundError, match="no case of the split 'test' has public regions"):
+        preview(entry, report, hidden, split="test")
+
+
+def test_preview_equals_the_board(data, entry):
+    loaded = load_cases(data)
+    (row,) = preview(entry, submission.validate(entry, loaded), loaded, split="all")
+    own = Entry("x", "submission", (entry / "attributions.parquet",))
+    results = Results.of(score_entries([own], loaded, data / "cache"), loaded)
+    assert row["iou"] == pytest.approx(np.mean(results.values[0]))
+
+
+def test_a_pull_request_on_the_hub(data, entry, tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from medground.hub import pull_request
+
+    sent = {}
+
+    class Api:
+        def create_commit(self, repo, operations, **options):
+            sent.update(options, repo=repo, paths=[operation.path_in_repo for operation in operations])
+            return SimpleNamespace(pr_url="https://hub/discussions/1")
+
+    monkeypatch.setattr(pull_request, "HfApi", Api)
+    monkeypatch.setattr("medground.hub.push.get_token", lambda: "hf_token")
+    done = run("submit", entry, "--data", data, "--out", tmp_path / "s", "--hub", "org/bench")
+    assert done.exit_code == 0, done.exception
+    (folder,) = (tmp_path / "s").iterdir()
+    assert done.output.endswith("https://hub/discussions/1\n") and sent["create_pr"] and sent["repo"] == "org/bench"
+    assert sent["paths"] == [f"submissions/{folder.name}/{name}" for name in ("attributions.parquet", "entry.yaml")]
