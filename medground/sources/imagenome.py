@@ -18,7 +18,7 @@ from .. import engine, records
 from ..errors import MedgroundError
 from ..geometry import Box, fill
 from ..images import read_film, write_film
-from .provider import Annotated, samples, table
+from .provider import Annotated, on_film, samples, table
 
 SOURCE = "imagenome"
 LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
@@ -50,7 +50,7 @@ def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
 
 def annotated(data_root: Path) -> list[Annotated]:
     """What the provider annotated, affirmed or not."""
-    sizes = _drawn_on(data_root)
+    sizes, regions = _drawn_on(data_root), dict(list(_regions(data_root).groupby("image_id")))
     items = []
     for (patient, study, image, label, _category), rows in _found(data_root).groupby(_KEYS):
         affirmed = rows[_affirmed(rows)]
@@ -61,6 +61,7 @@ def annotated(data_root: Path) -> list[Annotated]:
                 finding=str(label),
                 boxes=[_box(text) for text in affirmed["coord_original"]],
                 frame=sizes.get(image),
+                anatomy=_concepts(regions[image]) if image in regions else {},
                 problem=None if len(affirmed) else "the report negates the finding",
             )
         )
@@ -73,15 +74,17 @@ def references(params: SimpleNamespace, data_root: Path, out: Path, count: int =
     Normal: the report affirms no finding or disease. The film is stored with one mask per concept, its annotated box;
     films of patients who are in the benchmark are not taken. Raises MedgroundError when fewer than one is left.
     """
-    regions = dict(list(_regions(data_root).groupby("image_id")))
+    sizes, regions = _drawn_on(data_root), dict(list(_regions(data_root).groupby("image_id")))
     rows: list[dict] = []
     for image, path in _normal(data_root):
         named = regions.get(image)
         if named is None or len(named) < len(CONCEPTS) or not path.is_file():
             continue
         film = read_film(path)
-        size = {"width": film.shape[1], "height": film.shape[0]}
-        masks = {region.bbox_name: fill([_scaled(region, size)], *film.shape) for region in named.itertuples()}
+        masks = {
+            concept: fill([on_film(box, sizes[image], film.shape[::-1])], *film.shape)
+            for concept, box in _concepts(named).items()
+        }
         name = Path(image).stem
         write_film(out / "films" / f"{name}.png", film)
         (out / "masks").mkdir(parents=True, exist_ok=True)
@@ -141,12 +144,9 @@ def _drawn_on(data_root: Path) -> dict[str, tuple[float, float]]:
     return {i: (w, h) for i, w, h in sizes[["image_id", "original_width", "original_height"]].itertuples(index=False)}
 
 
-def _scaled(region, size: dict) -> Box:
-    scale_x, scale_y = size["width"] / region.original_width, size["height"] / region.original_height
-    return (
-        region.original_x1 * scale_x, region.original_y1 * scale_y,
-        region.original_x2 * scale_x, region.original_y2 * scale_y,
-    )  # fmt: skip
+def _concepts(regions: pd.DataFrame) -> dict[str, Box]:
+    corners = regions[["original_x1", "original_y1", "original_x2", "original_y2"]].itertuples(index=False, name=None)
+    return dict(zip(regions["bbox_name"], corners, strict=True))
 
 
 def _box(text: str) -> list[float]:

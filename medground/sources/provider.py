@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,8 @@ class Annotated:
     """One (film, finding) of a provider.
 
     ``boxes`` ``[x1, y1, x2, y2]`` are drawn on a ``frame`` of (width, height), or on the film itself where it is None.
-    ``problem`` says why the provider's own columns rule the sample out.
+    ``anatomy`` has the box of each concept, on the same frame, where the provider drew it. ``problem`` says why the
+    provider's own columns rule the sample out.
     """
 
     patient_id: str
@@ -38,6 +39,7 @@ class Annotated:
     finding: str
     boxes: Sequence[Sequence[float]]
     frame: tuple[float, float] | None = None
+    anatomy: Mapping[str, Sequence[float]] = field(default_factory=dict)
     problem: str | None = None
 
 
@@ -76,12 +78,23 @@ def samples(source: str, licence: str, annotated: Sequence[Annotated]) -> tuple[
                 "regions": regions,
                 "licence": licence,
                 "marker": None,
+                "anatomy": [
+                    {"concept": name, "box": on_film(box, item.frame, size)} for name, box in item.anatomy.items()
+                ]
+                or None,
             }
         )
     if not rows:
         example = annotated[0].film if annotated else "none"
         raise MedgroundError(f"{source}: no sample is usable ({dict(counts)}); its films are expected at {example}")
     return rows, {reason: int(count) for reason, count in sorted(counts.items()) if count}
+
+
+def on_film(box: Sequence[float], frame: tuple[float, float] | None, size: tuple[int, int]) -> Box:
+    """A box drawn on a frame of (width, height), or on the film itself, in the pixels of a film of that ``size``."""
+    scale_x, scale_y = (1.0, 1.0) if frame is None else (size[0] / frame[0], size[1] / frame[1])
+    x1, y1, x2, y2 = map(float, box)
+    return x1 * scale_x, y1 * scale_y, x2 * scale_x, y2 * scale_y
 
 
 def split(source: str, patient_id: str) -> str:
@@ -123,11 +136,9 @@ def _size(path: Path) -> tuple[int, int] | str:
 
 def _native(item: Annotated, size: tuple[int, int], counts: Counter[str]) -> list[Box]:
     """The usable boxes of an item in the film's pixels, in the provider's order."""
-    scale_x, scale_y = (1.0, 1.0) if item.frame is None else (size[0] / item.frame[0], size[1] / item.frame[1])
     regions: list[Box] = []
     for box in item.boxes:
-        x1, y1, x2, y2 = np.asarray(box, float) * (scale_x, scale_y, scale_x, scale_y)
-        drawn = (float(x1), float(y1), float(x2), float(y2))
+        drawn = on_film(box, item.frame, size)
         inside = intersect(drawn, (0.0, 0.0, float(size[0]), float(size[1]))) if np.isfinite(drawn).all() else None
         if not np.isfinite(drawn).all() or area(drawn) == 0:
             counts["boxes: no area"] += 1

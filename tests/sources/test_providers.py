@@ -65,6 +65,9 @@ def test_samples_carry_the_boxes_on_readable_films(tree, name):
         wanted = expected.pop((number, row["finding"]))
         order = wanted if name != "padchest_gr" else [*wanted[::2], *wanted[1::2]]  # the second reader's come last
         np.testing.assert_allclose(drawn, order, atol=1e-9)
+        for concept in row["anatomy"] or ():
+            assert name == "imagenome" and concept == {"concept": "right lung", "box": (5.0, 5.0, 40.0, 90.0)}
+        assert bool(row["anatomy"]) == (name == "imagenome")
         assert row["question"] == f"Is there evidence of {row['finding']} in the image?"
         assert row["licence"] == MODULES[name].LICENCE and row["split"] in ("dev", "test")
     assert not expected and len(set(by_image.values())) == len(FILMS)
@@ -95,7 +98,11 @@ def test_imagenome_keeps_the_place_of_every_group_of_the_reference(tmp_path):
     providers._write(tmp_path / imagenome.ATTRIBUTES, records, "\t")
     providers._write(
         tmp_path / imagenome.BOXES,
-        [{"image_id": f"i{n}.dcm", "original_width": 200, "original_height": 100} for n in (1, 2)], ",",
+        [
+            {"image_id": f"i{n}.dcm", "bbox_name": "abdomen", "original_x1": 0, "original_x2": 9, "original_y1": 0,
+             "original_y2": 9, "original_width": 200, "original_height": 100}
+            for n in (1, 2)
+        ], ",",
     )  # fmt: skip
     rows, dropped = imagenome.ingest(tmp_path)
     by_index = {row["index"]: row for row in rows}

@@ -1,0 +1,112 @@
+"""The profiles for real data, end to end: providers' files in their layouts, RadEdit, a local model, and the board.
+
+Every command of ``dvc.yaml`` is run, in its order and with its matrix, in this process.
+"""
+
+import importlib
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+import yaml
+
+from medground import params, records
+from medground.editing import EDITS
+
+sys.path.insert(0, str(Path(__file__).parent))
+import parts
+import providers
+
+REPOSITORY = Path(__file__).parents[1]
+MODEL = REPOSITORY / "models" / "phantom-gemma3"
+CT = REPOSITORY / "data" / "raw" / "ct"
+METHODS = ["medfocus", "medfocus_paper", "occlusion", "rollout", "random", "center_box", "whole_film"]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not MODEL.is_dir(), reason="no phantom model in models/"),
+    pytest.mark.skipif(not CT.is_dir(), reason="no CT in data/raw; `dvc repro fetch` brings it"),
+]
+
+
+@pytest.fixture(scope="module")
+def films():
+    """Eight films with findings and three normal ones, each of another patient."""
+    from medground.sources.phantom import FINDINGS, Phantom
+    from medground.sources.phantom.cohorts import patient_seed
+
+    phantom = Phantom.open(CT, REPOSITORY / ".cache" / "phantom")
+    taken = []
+    for number in range(11):
+        wanted = [FINDINGS[number % len(FINDINGS)], FINDINGS[(number + 3) % len(FINDINGS)]] if number < 8 else []
+        film = phantom.patient(patient_seed(7, "benchmark", number)).film(wanted, seed=number)
+        boxes = {name: [box] for name, box in film.extents.items()}
+        taken.append(providers.Film(film.image, boxes, film.anatomy))
+    return taken
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, films):
+    """A repository of its own: stages and models of this one, films of the four providers, and a profile."""
+    monkeypatch.setenv("MEDGROUND_DATA_ROOT", str(providers.build(tmp_path / "cxr", films)))
+    monkeypatch.chdir(tmp_path)
+    copytree(MODEL, tmp_path / "models" / MODEL.name)
+    (tmp_path / "submissions").mkdir()
+    (tmp_path / "data" / "raw").mkdir(parents=True)
+    (tmp_path / "data" / "raw" / "ct").symlink_to(CT)
+    return tmp_path
+
+
+def activate(name, workplace):
+    """The profile as it is shipped, but with small models, few steps and few methods."""
+    values = yaml.safe_load((REPOSITORY / "profiles" / f"{name}.yaml").read_text())
+    values |= {"models": [MODEL.name], "methods": METHODS}
+    values["engine"]["workers"] = 1
+    values["phantom"]["references"] = 2
+    values["answer"]["max_new_tokens"] = 32
+    values["rank"]["bootstrap"] = 50
+    values["edit"]["radedit"] |= {**parts.radedit(workplace / "parts"), "size": 112, "steps": 10, "skip_ratio": 0.8}
+    (workplace / "profiles").mkdir()
+    (workplace / "profiles" / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    params.activate(name, workplace)
+    return values
+
+
+def run_all(values, monkeypatch):
+    """Every stage of dvc.yaml but the frozen ones."""
+    for name, stage in yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"].items():
+        if stage.get("frozen"):
+            continue
+        matrix = {key: values[re.fullmatch(r"\$\{(\w+)\}", over)[1]] for key, over in stage.get("matrix", {}).items()}
+        for chosen in itertools.product(*matrix.values()):
+            command = stage["cmd"]
+            for key, value in zip(matrix, chosen, strict=True):
+                command = command.replace(f"${{item.{key}}}", value)
+            python, flag, module, *words = command.split()
+            assert (python, flag) == ("python", "-m"), name
+            monkeypatch.setattr(sys, "argv", [module, *words])
+            importlib.import_module(module).main()
+
+
+@pytest.mark.parametrize(("profile", "count"), [("paper", 3), ("open", 1)])
+def test_a_profile_runs_from_the_providers_files_to_the_board(profile, count, workplace, monkeypatch):
+    values = activate(profile, workplace)
+    assert len(values["sources"]) == count
+    run_all(values, monkeypatch)
+    asked = 0
+    for source in values["sources"]:
+        samples = records.read_rows(f"data/samples/{source}/samples.parquet", records.SAMPLES)
+        edits = records.read_rows(f"data/edits/{source}/edits.parquet", records.EDITS)
+        summary = json.loads(Path(f"data/samples/{source}/summary.json").read_text())
+        assert summary["samples"] == len(samples) > 0
+        assert len(edits) == len(samples) * len(EDITS) and {edit["editor"] for edit in edits} == {"radedit"}
+        asked += len(samples)
+    cases = records.read_rows("data/cases/cases.parquet", records.CASES)
+    assert len(cases) == asked * len(values["modes"])
+    assert sum(case["right"] for case in cases) > len(cases) / 2  # the films reach the model as it knows them
+    board = records.read_rows("data/board/board.parquet", records.BOARD)
+    assert {row["entry"] for row in board if row["track"] == "all"} >= set(METHODS)
+    assert Path("data/hub").is_dir()
