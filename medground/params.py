@@ -31,7 +31,7 @@ SCHEMA = {
     },
     "edit": {"editor": ("twin", "radedit"), "band": int, "radedit": dict},
     "answer": {"max_new_tokens": int, "batch_size": int},
-    "verify": {"seeds": int, "agreement": int},
+    "verify": {"seeds": int, "agreement": int, "most": int},
     "transport": {"solver": ("separable", "pot", "pot-cuda")},
     "rank": {"bootstrap": int, "level": float},
     "publish": {"hide_test_regions": bool},

@@ -84,8 +84,8 @@ CASES = _schema(
     ("stayed_removed", pa.int64()),  # background_removed still answered yes
     ("stayed_normal", pa.int64()),  # background_normal still answered yes
     ("passed", pa.int64()),  # seeds that passed every gate together
-    ("kept", pa.bool_()),
-    ("reason", pa.string()),  # kept | wrong | unparsable | not flipped | not stayed
+    ("kept", pa.bool_()),  # verified, and drawn for the benchmark
+    ("reason", pa.string()),  # kept | wrong | unparsable | not flipped | not stayed | surplus (verified, not drawn)
 )
 CONCEPTS = _schema(*_SAMPLE, ("concept", pa.string()), ("box", BOX), ("reference", pa.string()), ("cost", pa.float64()))
 EFFECT = pa.struct([pa.field("concept", pa.string()), pa.field("box", BOX), pa.field("effect", pa.float64())])

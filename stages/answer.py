@@ -34,7 +34,8 @@ def main() -> None:
         key=lambda q: f"{q[0]}/{q[1]['source']}/{q[1]['index']}",
         out=out,
         schema=records.ANSWERS,
-        **engine.options(p, inputs, model=model, answer=vars(p.answer), modes=p.modes),
+        **engine.options(p, inputs, model=model, answer=vars(p.answer), modes=p.modes)
+        | {"batch_size": p.answer.batch_size},
     )
     verdicts = Counter((a["mode"], a["edit"], a["verdict"]) for a in records.read_rows(out, records.ANSWERS))
     for (mode, edit, verdict), count in sorted(verdicts.items()):

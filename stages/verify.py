@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from rich import print
 
 from medground import engine, params, records
-from medground.causality.verify import released_records, retention, shortcut_findings, verify
+from medground.causality.verify import draw, released_records, retention, shortcut_findings, verify
 from medground.cli import friendly
 from medground.lvlm.prompts import MODES
 
@@ -23,8 +22,9 @@ def main() -> None:
     answers = [a for model in p.models for a in records.read_rows(f"data/answers/{model}.parquet", records.ANSWERS)]
     shortcuts = {model: shortcut_findings(model) for model in p.models}
     cases = verify(samples, answers, shortcuts, seeds=p.verify.seeds, agreement=p.verify.agreement)
-    records.write_table(cases, records.CASES, out / "cases.parquet", **engine.provenance(p, verify=vars(p.verify)))
     rows = retention(cases)
+    cases = draw(cases, p.verify.most, p.seed)
+    records.write_table(cases, records.CASES, out / "cases.parquet", **engine.provenance(p, verify=vars(p.verify)))
     (out / "retention.json").write_text(json.dumps(rows, indent=1) + "\n")
     for mode in MODES:
         (out / f"{mode}.json").write_text(json.dumps(released_records(cases, answers, mode), indent=1) + "\n")
@@ -33,10 +33,11 @@ def main() -> None:
     summary["kept_of_right"] = (summary["kept"] / summary["right"].clip(lower=1)).round(3)
     summary.reset_index().to_csv(out / "retention.csv", index=False)
     share = counts.groupby("control")[["right", "kept"]].sum()
-    shares = {control: round(row["kept"] / max(row["right"], 1), 4) for control, row in share.iterrows()}
+    shares = {control: round(float(row["kept"] / max(row["right"], 1)), 4) for control, row in share.iterrows()}
     by_row = {"/".join(key): row.to_dict() for key, row in summary.iterrows()}
     (out / "filter.json").write_text(json.dumps({"kept_of_right": shares, **by_row}, indent=1) + "\n")
     print(summary.to_string(), f"\nkept of the right answers: {shares}")
+    print(f"{sum(case['kept'] for case in cases)} of {counts['kept'].sum()} verified cases drawn for the benchmark")
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ each kind a case is kept when at least ``agreement`` of them pass every gate; th
 from __future__ import annotations
 
 import json
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import MedgroundError
 from ..lvlm.prompts import prompt
@@ -87,6 +90,23 @@ def verify(
             }
         )
     return cases
+
+
+def draw(cases: list[dict], most: int, seed: int) -> list[dict]:
+    """The same cases with at most ``most`` kept of each (model, mode, source, finding), drawn by ``seed``; 0: all.
+
+    The others are verified too; their ``reason`` becomes ``surplus``.
+    """
+    groups: dict[tuple, list[str]] = defaultdict(list)
+    for case in cases:
+        if case["kept"]:
+            groups[case["model"], case["mode"], case["source"], case["finding"]].append(case["case_id"])
+    drawn: set[str] = set()
+    for key, ids in groups.items():
+        rng = np.random.default_rng([seed, zlib.crc32("/".join(key).encode())])  # a group does not move another
+        drawn.update(ids if not most else rng.permutation(sorted(ids))[:most].tolist())
+    surplus = {"kept": False, "reason": "surplus"}
+    return [case | surplus if case["kept"] and case["case_id"] not in drawn else case for case in cases]
 
 
 def retention(cases: Iterable[Mapping]) -> list[dict]:

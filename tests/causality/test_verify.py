@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from medground.causality.verify import released_records, retention, verify
+from medground.causality.verify import draw, released_records, retention, verify
 from medground.errors import MedgroundError
 
 SAMPLE = {
@@ -85,3 +85,19 @@ def test_released_form_has_the_papers_columns():
         }
     ]  # fmt: skip
     assert released_records(cases, rows, "reasoning") == []
+
+
+def test_draw_balances_groups_and_marks_the_rest():
+    samples = [SAMPLE | {"index": index, "finding": finding} for index, finding in enumerate("aaaaabb")]
+    rows = [row | {"index": s["index"]} for s in samples for row in answers("yes", ("no", "yes", "yes"))]
+    rows += [row | {"index": 7} for row in answers("no")]
+    cases = verify([*samples, SAMPLE | {"index": 7, "finding": "b"}], rows, {}, seeds=1, agreement=1)
+    drawn = draw(cases, 3, seed=1)
+    assert [case["reason"] for case in drawn if case["finding"] == "b"] == ["kept", "kept", "wrong"]
+    reasons = [case["reason"] for case in drawn if case["finding"] == "a"]
+    assert sorted(reasons) == ["kept"] * 3 + ["surplus"] * 2
+    assert all(case["kept"] == (case["reason"] == "kept") for case in drawn)
+    assert drawn == draw(cases, 3, seed=1) and cases == draw(cases, 0, seed=1)
+    without_b = [case for case in cases if case["finding"] == "a"]
+    assert [case["reason"] for case in draw(without_b, 3, seed=1)] == reasons
+    assert {tuple(r for r in [c["reason"] for c in draw(without_b, 3, seed=s)]) for s in range(9)} != {tuple(reasons)}
