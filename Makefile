@@ -10,7 +10,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 demo: .venv/all  ## rebuild the benchmark, run the methods, print the board
 	dvc repro
 	dvc metrics show
-	$(PY) -m stages.rank --show
+	medground board --split test
 
 test: .venv/all  ## the fast tests, then the slow ones
 	$(PY) -m pytest

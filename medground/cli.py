@@ -45,6 +45,26 @@ def profile(
 
 
 @app.command()
+def board(
+    track: Annotated[str, typer.Option(help="all, or mode=..., model=..., source=..., finding=...")] = "all",
+    split: Annotated[str, typer.Option(help="dev, test or all")] = "all",
+    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+) -> None:
+    """Print the board of one track and split."""
+    from . import records
+    from .ranking.show import show
+
+    rows = records.read_rows(data / "board" / "board.parquet", records.BOARD)
+    chosen = [row for row in rows if (row["track"], row["split"]) == (track, split)]
+    if not chosen:
+        tracks, splits = sorted({row["track"] for row in rows}), sorted({row["split"] for row in rows})
+        raise MedgroundError(
+            f"no track {track!r} in split {split!r}; tracks: {', '.join(tracks)}; splits: {', '.join(splits)}"
+        )
+    show(chosen)
+
+
+@app.command()
 def attribute(
     film: Annotated[Path, typer.Argument(help="A frontal chest film: PNG, JPEG or DICOM")],
     question: Annotated[str, typer.Option(help="What to ask about it")],
