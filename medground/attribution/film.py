@@ -10,8 +10,7 @@ import numpy as np
 
 from ..errors import MedgroundError
 from ..lvlm import load_lvlm, prompts
-from ..transport.references import References
-from ..transport.transfer import locate
+from ..transport import Locator, References
 from .method import Attribution, Item, Method
 from .registry import method
 
@@ -73,8 +72,8 @@ def explain(
     if chosen.concepts:
         if references is None:
             raise MedgroundError(f"method {chosen.name} needs reference films; `dvc repro references` makes them")
-        protocol = "paper" if chosen.name.endswith("_paper") else "medground"
-        concepts = [(concept, box) for concept, box, *_ in locate(film, references, protocol)]
+        protocol = "paper" if chosen.concepts == "paper" else "medground"
+        concepts = [(concept, box) for concept, box, *_ in Locator(references, protocol)(film)]
     item = Item(name, film, prompt, answer.text, finding_of(question), tuple(concepts))
     found = chosen.attribute(lvlm, [item])[0]
     return Explained(item, found, chosen, lvlm.key, lvlm.revision, answer.verdict, answer.margin)

@@ -75,7 +75,7 @@ class Method:
     paper: str
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    concepts: str | None = None  # the table of data/concepts that its items come with
+    concepts: str | None = None  # the table of data/concepts that its items come with: concepts or paper
 
     @property
     def needs_model(self) -> bool:

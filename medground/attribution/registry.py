@@ -28,7 +28,7 @@ _METHODS = (
     Method("medfocus", "medfocus", _MEDFOCUS, "medfocus:medfocus",
            {"rule": "smallest", "fill": "surround", "splits": 0, "tau": None}, "concepts"),
     Method("medfocus_paper", "medfocus", _MEDFOCUS, "medfocus:medfocus",
-           {"rule": "drop", "fill": "black", "splits": 0, "tau": 0.75}, "concepts"),
+           {"rule": "drop", "fill": "black", "splits": 0, "tau": 0.75}, "paper"),
     Method("occlusion", "perturbation", _OCCLUSION, "perturbation:occlusion", _TILES),
     Method("rise", "perturbation", _RISE, "perturbation:rise", _MASKS),
     Method("rise_paper", "perturbation", _RISE, "perturbation:rise", {**_MASKS, "normalise": False}),

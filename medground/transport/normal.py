@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.ndimage import map_coordinates, zoom
 
 from ..geometry import Letterbox
-from .references import References
-from .registration import BACKGROUND, FINE, SIDE, Contrast, grid, register
+from .registration import BACKGROUND, FINE, SIDE, grid
+from .transfer import Locator
 
 _ROUNDS = 10  # of reweighting
 
@@ -18,8 +18,8 @@ _ROUNDS = 10  # of reweighting
 class Normal:
     """Draws normal films: the mean of the references in the atlas's frame, warped to a film and toned like it."""
 
-    def __init__(self, references: References):
-        self.references = references
+    def __init__(self, locator: Locator):
+        self.locator = locator
 
     def draw(self, film: np.ndarray) -> np.ndarray:
         """A normal film, uint8, of the size and shape of ``film`` (uint8 ``[h, w]``).
@@ -29,7 +29,7 @@ class Normal:
         height, width = film.shape
         letterbox = Letterbox.fit(width, height, SIDE)
         square = letterbox.apply(film)
-        warp = register(self.references.atlas.mass, Contrast.of(square))
+        warp = self.locator.atlas.template.register(self.locator.how.contrast(square))
         normal = _toned(_sample(self._mean, warp.inverse(grid(FINE))), square)
         x1, y1, x2, y2 = letterbox.to_canvas((0, 0, width, height))
         inside = Image.fromarray(np.clip(normal, 0, 255).round().astype(np.uint8))
@@ -38,20 +38,23 @@ class Normal:
     @cached_property
     def _mean(self) -> np.ndarray:
         """The references' mean in the atlas's frame, ``[224, 224]``."""
-        atlas, films = self.references.atlas, self.references.films
-        warps = [register(atlas.mass, Contrast.of(film)) for film in films]
+        films, template = self.locator.references.films, self.locator.atlas.template
+        warps = [template.register(self.locator.how.contrast(film)) for film in films]
         drawn = [_sample(film, warp(grid(FINE))) for film, warp in zip(films, warps, strict=True)]
         reference = drawn[0]
         return np.mean([_toned(image, reference) for image in drawn], axis=0)
 
 
 def _sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """A square image ``[224, 224]`` at smoothly varying points, given on a grid of 56 x 56 in [-1, 1]."""
+    """A square image ``[224, 224]`` at smoothly varying points, given on a grid of 56 x 56 in [-1, 1].
+
+    Points far outside, where a polynomial's inverse diverges, show the image's border.
+    """
     scale = SIDE // FINE
     rows, columns = (
         zoom(axis.reshape(FINE, FINE), scale, order=1, mode="nearest", grid_mode=True) for axis in points.T
     )
-    place = (np.stack([rows, columns]) + 1) / 2 * SIDE - 0.5
+    place = (np.nan_to_num(np.stack([rows, columns]), nan=-1.0).clip(-1, 1) + 1) / 2 * SIDE - 0.5
     return map_coordinates(image.astype(np.float64), place, order=1, mode="nearest")
 
 

@@ -17,7 +17,7 @@ from medground.attribution.film import explain, finding_of
 from medground.attribution.report import boxes, overlay, page, write
 from medground.errors import MedgroundError
 from medground.images import write_film
-from medground.transport.references import References
+from medground.transport import References
 
 QUESTION = "Is there evidence of left <pleural> effusion in the image?"
 
