@@ -43,7 +43,7 @@ def transfer_boxes(
     else:
         how = Registration(solver=solver)
         warp = Template(how.lifted(how.contrast(reference)), how).register(how.contrast(target))
-        boxes = _boxes(warp, [outline(mask) for mask in masks.values()])
+        boxes = mapped_boxes(warp, [outline(mask) for mask in masks.values()])
     return dict(zip(masks, boxes, strict=True))
 
 
@@ -78,7 +78,7 @@ class Locator:
     def _medground(self, film: np.ndarray) -> tuple[list[Box | None], str, float]:
         target, concepts = self.how.contrast(film), len(self.references.concepts)
         warp = self.atlas.template.register(target)
-        votes = _boxes(warp, [outline for outlines in self.atlas.outlines for outline in outlines])
+        votes = mapped_boxes(warp, [outline for outlines in self.atlas.outlines for outline in outlines])
         return [_mean(votes[c::concepts]) for c in range(concepts)], "atlas", self.atlas.template.distance(target, warp)
 
     def _paper(self, film: np.ndarray) -> tuple[list[Box | None], str, float]:
@@ -99,7 +99,7 @@ def _of(protocol: str) -> str:
     return protocol
 
 
-def _boxes(warp: Warp, outlines: Sequence[np.ndarray]) -> list[Box | None]:
+def mapped_boxes(warp: Warp, outlines: Sequence[np.ndarray]) -> list[Box | None]:
     """The box of each outline on the target, in pixels of the square; None where it is empty or off the film."""
     mapped = (warp(np.concatenate(outlines)) + 1) * (SIDE / 2)
     boxes = []
