@@ -15,7 +15,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 
 _SERVE = """
-import json, os, sys
+import json, os, sys, time
 import datasets, medground.cli, medground.hub.films, medground.hub.folder, medground.hub.push
 print("ready", flush=True)
 for line in sys.stdin:
@@ -29,6 +29,7 @@ for line in sys.stdin:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.stdin = open(0)
         sys.argv = ["medground", *order["words"]]
+        time.sleep = lambda seconds: None  # the pauses between the clients' own retries
         exec(order["code"], {})
         sys.stdout.flush()
         sys.exit(0)
