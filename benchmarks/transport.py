@@ -70,7 +70,7 @@ def speed() -> None:
         np.testing.assert_allclose(costs(), paper.costs(pool, job[2]), rtol=1e-6)
     ours = results["ours, separable"]
     print(
-        "| published concept transfer, one core | 11 masks, 56x56 | ratio | 16 references, 14x14 | ratio | film | ratio |"
+        "| published transfer, one core | 11 masks, 56x56 | ratio | 16 references, 14x14 | ratio | film | ratio |"
     )
     print("|---|---|---|---|---|---|---|")
     for way, (transfer, costs) in results.items():

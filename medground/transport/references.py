@@ -67,8 +67,10 @@ class Atlas:
         for _ in range(PASSES):
             template = _mean(contrasts, warps, how)
             warps = [template.register(contrast) for contrast in contrasts]
-        outlines = [[warp.inverse(outline(mask)) for mask in masks]
-                    for warp, masks in zip(warps, references.masks, strict=True)]  # fmt: skip
+        outlines = []
+        for warp, masks in zip(warps, references.masks, strict=True):
+            own = [outline(mask) for mask in masks]
+            outlines.append(np.split(warp.inverse(np.concatenate(own)), np.cumsum([len(o) for o in own])[:-1]))
         return cls(_mean(contrasts, warps, how), outlines)
 
 

@@ -68,14 +68,14 @@ class Warp:
     """A smooth map of points ``[N, 2]``, (row, column) in [-1, 1] across the square, from reference to target.
 
     ``steps`` are polynomial displacements ``[terms, 2]`` of a degree; the first is the outermost, the last is applied
-    first.
+    first. Beyond the square the displacement of its edge holds on, as polynomials of films say nothing there.
     """
 
     steps: tuple[tuple[int, np.ndarray], ...] = ()
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         for degree, terms in reversed(self.steps):
-            points = points + _monomials(points, degree) @ terms
+            points = points + _monomials(points.clip(-1, 1), degree) @ terms
         return points
 
     def after(self, degree: int, terms: np.ndarray) -> Warp:

@@ -82,6 +82,13 @@ def test_a_warp_and_its_inverse_cancel():
     np.testing.assert_allclose(warp(warp.inverse(points)), points, atol=1e-9)
 
 
+def test_a_warp_stays_tame_beyond_the_square():
+    wild = Warp().after(5, np.random.default_rng(0).normal(0, 0.3, (21, 2)))
+    far = np.array([[1e6, -1e6], [3.0, 0.5]])
+    np.testing.assert_allclose(wild(far) - far, wild(far.clip(-1, 1)) - far.clip(-1, 1), atol=1e-9)
+    assert np.isfinite(wild.inverse(far)).all()
+
+
 def test_the_last_step_of_a_warp_comes_first():
     shift = np.array([[0.5, 0.0]])  # degree 0
     stretch = np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])  # degree 1: 1, column, row; doubles the row
