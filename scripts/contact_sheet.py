@@ -1,6 +1,6 @@
 """Draw docs/phantom_films.png: each finding on a few benchmark patients, with its healthy twin and both expert boxes.
 
-    python scripts/contact_sheet.py        (needs data/samples: `dvc repro ingest`)
+python scripts/contact_sheet.py        (needs data/samples: `dvc repro ingest`)
 """
 
 from __future__ import annotations

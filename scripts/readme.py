@@ -101,7 +101,7 @@ def board() -> str:
         f"### The board\n\n{rows[0]['cases']} verified cases of test patients, honest answers of all models, both "
         "modes and both sources.\n\n"
         + table(shown)
-        + "\n\n*`python -m stages.rank`. Rank with its 95 % interval; IoU with the 95 % "
+        + "\n\n*`medground board --split test`. Rank with its 95 % interval; IoU with the 95 % "
         "interval of a bootstrap over patients; entries that share a letter cannot be told apart (paired bootstrap, "
         "Holm-corrected).*"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -20,4 +21,4 @@ def show(rows: Sequence[Mapping], marked: str = "") -> None:
         entry = Text(row["entry"], "bold" if row["entry"] == marked else "")
         metrics = (f"{row[name]:.3f}" for name in ("iou_paper", "hit", "energy", "average_precision", "coverage"))
         table.add_row(str(row["rank"]), entry, row["kind"], f"{row['iou']:.3f}", interval, ranks, row["tie"], *metrics)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 130).print(table)  # a log has no width of its own
