@@ -116,9 +116,19 @@ expert's region is what made it say so. A method that explains this answer shoul
 
 {len(models)} models were asked {total["asked"]:,} questions about {len(facts.sources)} sources in
 {len({row["mode"] for row in facts.retention})} modes; {total["right"]:,} answers were right and **{total["kept"]:,}
-passed the filter** ({share(total["kept"], total["right"])} of the right ones). The configs `direct` and `reasoning`
-hold these, `retention` the counts behind them, `films` the radiographs, `baselines` the scores of the methods that the
-pipeline ran."""
+passed the filter** ({share(total["kept"], total["right"])} of the right ones). {_drawn(facts)}The configs `direct` and
+`reasoning` hold them, `retention` the counts behind them, `films` the radiographs, `baselines` the scores of the
+methods that the pipeline ran."""
+
+
+def _drawn(facts: Facts) -> str:
+    """What part of the verified cases the benchmark has, where it has not all."""
+    cases, verified = len(facts.cases), facts.total["kept"]
+    if cases == verified:
+        return ""
+    most = facts.made_by.get("settings", {}).get("verify", {}).get("most")
+    bound = f", at most {most} of each model, mode, source and finding" if most else ""
+    return f"From these, the **{cases:,} cases** of the benchmark were drawn by chance{bound}. "
 
 
 def _use(facts: Facts) -> str:

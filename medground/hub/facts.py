@@ -56,7 +56,9 @@ class Facts:
 
     @property
     def version(self) -> str:
-        return " ".join(filter(None, (self.made_by.get("medground"), self.made_by.get("commit", "")[:12])))
+        commit = self.made_by.get("commit", "")
+        edited = "+" if commit.endswith("+") else ""  # made by code that the commit does not hold
+        return " ".join(filter(None, (self.made_by.get("medground"), commit[:12] + edited)))
 
     @property
     def citation(self) -> str:

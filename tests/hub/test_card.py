@@ -78,6 +78,23 @@ def test_counts_in_the_text_are_those_of_the_filter(hub, tree):
         assert f"| {' | '.join(key)} | {number} | {number} | {passed[key]} | {passed[key]} | {passed[key]} |" in text
 
 
+def test_tells_how_many_of_the_verified_cases_were_drawn(phantom_tree, tmp_path):
+    data = shutil.copytree(phantom_tree / "data", tmp_path / "data")
+    path = data / "cases/cases.parquet"
+    cases = records.read_rows(path, records.CASES)
+    verified = sum(case["kept"] for case in cases)
+    for case in [case for case in cases if case["kept"]][::2]:
+        case.update(kept=False, reason="surplus")
+    drawn = sum(case["kept"] for case in cases)
+    made_by = {"settings": {"verify": {"seeds": 1, "agreement": 1, "most": 4}}, "commit": "b" * 40 + "+"}
+    records.write_table(cases, records.CASES, path, **made_by)
+    folder.build(data, tmp_path / "hub")
+    text = " ".join((tmp_path / "hub/README.md").read_text().split())
+    assert f"**{verified} passed the filter**" in text
+    assert f"the **{drawn} cases** of the benchmark were drawn by chance, at most 4 of each" in text
+    assert "bbbbbbbbbbbb+" in text
+
+
 def test_names_of_findings_stay_back_where_they_must(hub):
     text = (hub / "README.md").read_text()
     assert "| phantom-gemma3 | cardiomegaly |" in text
