@@ -107,6 +107,7 @@ def test_a_profile_runs_from_the_providers_files_to_the_board(profile, count, wo
     cases = records.read_rows("data/cases/cases.parquet", records.CASES)
     assert len(cases) == asked * len(values["modes"])
     assert sum(case["right"] for case in cases) > len(cases) / 2  # the films reach the model as it knows them
+    assert any(case["kept"] for case in cases)
     board = records.read_rows("data/board/board.parquet", records.BOARD)
     assert {row["entry"] for row in board if row["track"] == "all"} >= set(METHODS)
     assert Path("data/hub").is_dir()
