@@ -42,8 +42,8 @@ def map(
     ``fn`` takes a list of items and returns any number of rows of ``schema``. Finished batches are kept under
     ``.progress/`` until the table is written, so that an interrupted run goes on where it stopped; ``fingerprint``
     names what the rows depend on besides the items (settings, input files), and kept batches of another fingerprint
-    are dropped. ``name`` is ``local`` or ``ray`` and ``workers`` the number of processes (0: one a GPU, else one a core);
-    the table does not depend on them. ``fn`` must pickle.
+    are dropped. ``name`` is ``local`` or ``ray`` and ``workers`` the number of processes (0: one a GPU, else one a
+    core); the table does not depend on them. ``fn`` must pickle.
     """
     if name not in EXECUTORS:
         raise MedgroundError(f"engine.name is {name!r}; known: {', '.join(EXECUTORS)}")

@@ -11,7 +11,7 @@ from collections import Counter
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from conftest import RESTRICTED
+from hub_facts import RESTRICTED
 from huggingface_hub import DatasetCard
 
 from medground import records

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import SAMPLES
+from hub_facts import SAMPLES
 
 from medground.hub import folder
 

@@ -6,7 +6,7 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import RESTRICTED, SAMPLES
+from hub_facts import RESTRICTED, SAMPLES
 from typer.testing import CliRunner
 
 from medground import cli

@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import FINDINGS, MODELS, OPEN, RESTRICTED, SAMPLES, SECRET_BOX
+from hub_facts import FINDINGS, MODELS, OPEN, RESTRICTED, SAMPLES, SECRET_BOX
 from PIL import Image
 
 from medground import records

@@ -9,7 +9,7 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import RESTRICTED
+from hub_facts import RESTRICTED
 
 from medground.hub import folder, guard, licences, tables
 from medground.hub.licences import Kind, LicenceError

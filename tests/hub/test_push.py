@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from clients import Clients
-from conftest import OPEN, RESTRICTED
+from hub_facts import OPEN, RESTRICTED
 from server import HubServer, Repo
 
 from medground.hub import folder

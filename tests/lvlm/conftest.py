@@ -7,14 +7,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from asked import SIZE
 from transformers import Gemma3ForConditionalGeneration
 
-from medground.lvlm import load_lvlm, prompts
+from medground.lvlm import load_lvlm
 from medground.phantom_models import architecture, corpus
 from medground.sources.phantom import CONCEPTS
-
-QUESTION = prompts.prompt(prompts.question("pneumothorax"), "direct")
-SIZE = (352, 416)  # width, height
 
 
 @pytest.fixture(scope="session", autouse=True)

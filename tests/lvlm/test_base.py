@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import QUESTION, SIZE
+from asked import QUESTION, SIZE
 from PIL import Image
 from transformers import AutoProcessor
 
