@@ -9,7 +9,6 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 demo: .venv/all  ## rebuild the benchmark, run the methods, print the board
 	dvc repro
-	dvc metrics show
 	medground board --split test
 
 test: .venv/all  ## the fast tests, then the slow ones

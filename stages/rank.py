@@ -28,7 +28,9 @@ def main() -> None:
     records.write_table(rows, records.BOARD, out / "board.parquet", **engine.provenance(p, dataset=dataset, **drawn))
     said = ranking.summary(results, rows, dataset=dataset, resamples=p.rank.bootstrap, level=p.rank.level)
     (out / "board.json").write_text(json.dumps(said, indent=1) + "\n")
-    pd.DataFrame(ranking.localisation(results, **drawn)).to_csv(out / "localisation.csv", index=False)
+    means = pd.DataFrame(ranking.localisation(results, **drawn))
+    means["attribution"] = means["entry"] + ", " + means["model"] + ", " + means["mode"]
+    means.to_csv(out / "localisation.csv", index=False)
     show([row for row in rows if (row["track"], row["split"]) == ("all", "all")])
 
 

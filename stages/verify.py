@@ -31,12 +31,13 @@ def main() -> None:
     counts = pd.DataFrame(rows)
     summary = counts.groupby(["control", "model", "mode"])[["asked", "right", "flipped", "stayed", "kept"]].sum()
     summary["kept_of_right"] = (summary["kept"] / summary["right"].clip(lower=1)).round(3)
+    summary["answers"] = [", ".join(key) for key in summary.index]
     summary.reset_index().to_csv(out / "retention.csv", index=False)
     share = counts.groupby("control")[["right", "kept"]].sum()
     shares = {control: round(float(row["kept"] / max(row["right"], 1)), 4) for control, row in share.iterrows()}
-    by_row = {"/".join(key): row.to_dict() for key, row in summary.iterrows()}
+    by_row = {"/".join(key): row.to_dict() for key, row in summary.drop(columns="answers").iterrows()}
     (out / "filter.json").write_text(json.dumps({"kept_of_right": shares, **by_row}, indent=1) + "\n")
-    print(summary.to_string(), f"\nkept of the right answers: {shares}")
+    print(summary.drop(columns="answers").to_string(), f"\nkept of the right answers: {shares}")
     print(f"{sum(case['kept'] for case in cases)} of {counts['kept'].sum()} verified cases drawn for the benchmark")
 
 
