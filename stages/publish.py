@@ -18,10 +18,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repo", default=os.environ.get("MEDGROUND_REPO"), help="ORG/NAME; default: MEDGROUND_REPO")
     parser.add_argument("--private", action="store_true")
+    parser.add_argument("--tag", help="name of the version; default: the git commit of the code")
     options = parser.parse_args()
     if not options.repo:
         raise MedgroundError("which dataset? give --repo ORG/NAME, or set MEDGROUND_REPO")
-    done = push.publish("data/hub", options.repo, private=options.private)
+    done = push.publish("data/hub", options.repo, private=options.private, tag=options.tag)
     Path("data/published.json").write_text(json.dumps(asdict(done), indent=1) + "\n")
     print(f"{done.url}: verified, commit {done.commit[:12]}, tag {done.tag}")
 
