@@ -56,16 +56,20 @@ def film_size(path: Path | str) -> tuple[int, int]:
 
 
 def write_film(path: Path | str, film: np.ndarray) -> None:
-    """Write a uint8 film ``[h, w]`` as gray PNG, atomically; makes the folder."""
+    """Write a uint8 film ``[h, w]`` as gray PNG, atomically; makes the folder.
+
+    Raises MedgroundError naming the file when it cannot be written; nothing half-written stays.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(film).save(partial, "png")
         os.replace(partial, path)
-    except BaseException:
+    except OSError as error:
+        raise MedgroundError(f"{path} cannot be written ({error}); make room and run the same command again") from None
+    finally:
         partial.unlink(missing_ok=True)
-        raise
 
 
 def _picture(path: Path) -> np.ndarray:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -144,23 +143,23 @@ BOARD = _schema(
 def write_table(rows: Iterable[Mapping] | pa.Table, schema: pa.Schema, path: Path | str, **made_by) -> None:
     """Write rows as Parquet with ``schema``, atomically; ``made_by`` goes into the metadata as JSON.
 
-    Raises MedgroundError naming the column when a value does not fit.
+    Raises MedgroundError naming the column when a value does not fit, and the file when it cannot be written, as when
+    the disk is full; nothing half-written stays.
     """
     path = Path(path)
     if not isinstance(rows, pa.Table):
         rows = _checked(list(rows), schema, path)
     _no_nulls(rows, schema, path)
     table = rows.cast(schema).replace_schema_metadata({"medground": json.dumps(made_by, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, partial, compression="zstd")
-        os.chmod(partial, 0o644)
         os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise MedgroundError(f"{path} cannot be written ({error}); make room and run the same command again") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:

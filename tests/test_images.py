@@ -232,6 +232,13 @@ def test_written_films_read_back(tmp_path):
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["film.png"]
 
 
+def test_a_film_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+    (tmp_path / "film.png").mkdir()
+    with pytest.raises(MedgroundError, match=r"film\.png cannot be written"):
+        write_film(tmp_path / "film.png", np.zeros((2, 2), np.uint8))
+    assert [path.name for path in tmp_path.iterdir()] == ["film.png"]
+
+
 def test_unreadable_files_name_themselves_and_a_remedy(tmp_path):
     film = dicom(tmp_path / "whole.dcm", ramp(12)).read_bytes()
     Image.fromarray(ramp(8).astype(np.uint8)).save(tmp_path / "whole.png")

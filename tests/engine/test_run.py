@@ -1,11 +1,13 @@
 """engine.map: order, resume, and what a crash can lose."""
 
+import errno
 import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from medground import engine, records
@@ -103,6 +105,25 @@ class Loads(Square):
 def test_a_worker_keeps_what_it_loaded_from_batch_to_batch(run, tmp_path):
     assert len(run(Loads(tmp_path / "trace"), workers=2, batch_size=1)) == 10
     assert (tmp_path / "trace" / "loads").read_text() in ("x", "xx")
+
+
+def test_a_full_disk_loses_one_batch_and_the_next_run_goes_on(run, tmp_path, monkeypatch):
+    written, write = [], pq.write_table
+
+    def fills_up(table, where, **options):
+        if len(written) == 2:
+            Path(where).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(where)
+        write(table, where, **options)
+
+    monkeypatch.setattr(pq, "write_table", fills_up)
+    with pytest.raises(MedgroundError, match=r"cannot be written.*No space left.*run the same command again"):
+        run()
+    assert len([path for path in Path(".progress").rglob("*") if path.is_file()]) == 2  # no half-written file
+    monkeypatch.setattr(pq, "write_table", write)
+    assert len(run()) == 10
+    assert calls(tmp_path) == {item: 2 if item in (6, 7, 8) else 1 for item in range(10)}
 
 
 def test_the_same_item_twice_is_refused(run):
