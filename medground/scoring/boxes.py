@@ -77,8 +77,10 @@ def _components(heat: np.ndarray, threshold: float, last: int) -> list[Box]:
     means = np.bincount(members, heat.ravel()[inside].astype(np.float64), count) / areas
     large = np.flatnonzero(areas >= MIN_AREA)
     best = large[np.argsort(-means[large], kind="stable")][:MAX_BOXES]
-    slices = ndimage.find_objects(labels)
-    return [
-        (float(x.start), float(y.start), float(x.stop - 1 + last), float(y.stop - 1 + last))
-        for y, x in (slices[component] for component in best)
-    ]
+    return [_tight(inside[members == component], heat.shape[1], last) for component in best]
+
+
+def _tight(pixels: np.ndarray, width: int, last: int) -> Box:
+    rows, columns = np.divmod(pixels, width)
+    right, bottom = columns.max() + last, rows.max() + last
+    return float(columns.min()), float(rows.min()), float(right), float(bottom)
