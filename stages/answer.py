@@ -9,6 +9,7 @@ from pathlib import Path
 from medground import engine, params, records
 from medground.causality.ask import Ask
 from medground.cli import friendly
+from medground.lvlm.checkpoints import revision
 
 
 @friendly
@@ -34,7 +35,7 @@ def main() -> None:
         key=lambda q: f"{q[0]}/{q[1]['source']}/{q[1]['index']}",
         out=out,
         schema=records.ANSWERS,
-        **engine.options(p, inputs, model=model, answer=vars(p.answer), modes=p.modes)
+        **engine.options(p, inputs, model=model, revision=revision(model), answer=vars(p.answer), modes=p.modes)
         | {"batch_size": p.answer.batch_size},
     )
     verdicts = Counter((a["mode"], a["edit"], a["verdict"]) for a in records.read_rows(out, records.ANSWERS))

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from medground.errors import MedgroundError
-from medground.lvlm import load_lvlm, prompts, registry
+from medground.lvlm import checkpoints, load_lvlm, prompts, registry
 
 
 def test_importing_the_package_does_not_import_torch():
@@ -17,7 +17,7 @@ def test_importing_the_package_does_not_import_torch():
 
 
 def test_a_folder_of_models_is_found_by_its_name(folders, monkeypatch):
-    monkeypatch.setattr(registry, "LOCAL", folders)
+    monkeypatch.setattr(checkpoints, "LOCAL", folders)
     lvlm = load_lvlm("gemma3", device="cpu")
     assert (lvlm.key, lvlm.family, str(lvlm.dtype)) == ("gemma3", "gemma3", "torch.float32")
     assert lvlm.revision == load_lvlm(str(folders / "gemma3"), device="cpu").revision
@@ -65,7 +65,7 @@ def test_hub_errors_say_what_to_do(monkeypatch, message, remedy):
     def refuse(*args, **kwargs):
         raise OSError(message)
 
-    monkeypatch.setattr(registry, "cached_file", refuse)
+    monkeypatch.setattr(checkpoints, "cached_file", refuse)
     with pytest.raises(MedgroundError, match=remedy) as caught:
         load_lvlm("medgemma_4b")
     assert "google/medgemma-4b-it" in str(caught.value)
@@ -76,3 +76,10 @@ def test_modes_and_evidence_are_checked():
         prompts.prompt("?", "poetic")
     with pytest.raises(MedgroundError, match="unknown kind of evidence 'feelings'"):
         prompts.evidence("pneumothorax", "feelings")
+
+
+def test_a_revision_is_known_without_loading_the_model(folders, tmp_path):
+    known = {family: checkpoints.revision(str(folders / family)) for family in ("gemma3", "qwen2_5_vl")}
+    assert known["gemma3"] == load_lvlm(str(folders / "gemma3"), device="cpu").revision != known["qwen2_5_vl"]
+    with pytest.raises(MedgroundError, match="there is no model"):
+        checkpoints.revision("no-such-model")

@@ -124,9 +124,8 @@ def test_detections_equal_transformers_own(detector):
         height, width = film.shape
         for detection in mine:
             gap = (theirs["scores"] - detection.score).abs() + (theirs["labels"] != some.index(detection.phrase))
-            assert gap.min() < 1e-4
-            box = np.clip(theirs["boxes"][int(gap.argmin())].numpy(), 0, [width, height, width, height])
-            assert np.allclose(detection.box, box, atol=0.02)
+            boxes = np.clip(theirs["boxes"][gap < 1e-4].numpy(), 0, [width, height, width, height])
+            assert np.abs(boxes - detection.box).max(1).min() < 0.02  # scores of a random model may tie
 
 
 def test_top_and_threshold(detector):

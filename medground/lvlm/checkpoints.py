@@ -1,0 +1,99 @@
+"""Where a model's checkpoint is and which one it is, without loading it: torch is not imported here."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers.utils import cached_file
+
+from ..errors import MedgroundError
+
+LOCAL = Path("models")  # folders of checkpoints that are addressed by their name
+
+
+@dataclass(frozen=True)
+class Published:
+    """A checkpoint on the Hub, loaded in bfloat16; ``revision`` is a branch, a tag, or (to repeat exactly) a commit."""
+
+    id: str
+    family: str
+    revision: str = "main"
+
+
+PUBLISHED = {
+    "qwen2_5_vl_3b": Published("Qwen/Qwen2.5-VL-3B-Instruct", "qwen2_5_vl"),
+    "qwen2_5_vl_7b": Published("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2_5_vl"),
+    "gemma3_4b": Published("google/gemma-3-4b-it", "gemma3"),
+    "gemma3_12b": Published("google/gemma-3-12b-it", "gemma3"),
+    "medgemma_4b": Published("google/medgemma-4b-it", "gemma3"),
+    "medgemma1_5_4b": Published("google/medgemma-1.5-4b-it", "gemma3"),
+}
+
+
+def revision(key_or_path: str) -> str:
+    """What identifies a model's weights: the commit on the Hub, or the digest of a local checkpoint's weights.
+
+    Raises MedgroundError, with the remedy, where there is no such model or it is out of reach.
+    """
+    where, _, published = locate(key_or_path)
+    if Path(where).is_dir():
+        return digest(Path(where))
+    config = Path(fetch(where, "config.json", published.revision if published else "main"))
+    return config.parent.name  # the Hub's cache keeps a snapshot in a folder named by its commit
+
+
+def locate(name: str) -> tuple[str, str, Published | None]:
+    """Where a model is (folder or Hub id), the key it goes by, and its registry entry."""
+    for folder in (LOCAL / name, Path(name)):
+        if (folder / "config.json").is_file():
+            return str(folder), folder.resolve().name, None
+    if name in PUBLISHED:
+        return PUBLISHED[name].id, name, PUBLISHED[name]
+    for key, published in PUBLISHED.items():
+        if name == published.id:
+            return name, key, published
+    if name.count("/") == 1 and not name.startswith((".", "/")) and not Path(name).parent.exists():
+        return name, name.replace("/", "--"), None
+    local = sorted(file.parent.name for file in LOCAL.glob("*/config.json"))
+    raise MedgroundError(
+        f"there is no model {name!r}: no folder with a config.json at {LOCAL / name} or {name}, and no such key. "
+        f"Known: {', '.join([*local, *PUBLISHED])}; a Hub id (owner/name) of a supported family works too"
+    )
+
+
+def fetch(where: str, name: str, revision: str) -> str:
+    """The path of one file of a checkpoint, downloaded where need be; MedgroundError with the remedy otherwise."""
+    try:
+        return cached_file(where, name, revision=revision)
+    except OSError as error:
+        raise MedgroundError(f"{where} cannot be loaded: {first_line(error)}; {remedy(where, error)}") from error
+
+
+def remedy(where: str, error: OSError | None = None) -> str:
+    """What to do about a checkpoint that does not load."""
+    if Path(where).is_dir():
+        return "the folder must hold config, weights, tokenizer and image processor, as `save_pretrained` writes them"
+    causes = [error, getattr(error, "__cause__", None)]
+    if any("gated" in f"{type(cause).__name__} {cause}".lower() for cause in causes):
+        return (
+            f"the repository is gated: request access at https://huggingface.co/{where}, wait until it is granted, "
+            "then set HF_TOKEN or run `hf auth login` with a token of that account"
+        )
+    return "check the network and the name, or download the repository and give its path instead"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def digest(folder: Path) -> str:
+    """The digest of a local checkpoint's weights."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with open(file, "rb") as stream:
+            while block := stream.read(1 << 24):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()[:16]}"
