@@ -38,7 +38,9 @@ def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground") -> list
     if invalid(heat):
         return []
     heat = heat / max(float(heat.max()), -float(heat.min()))  # the quantile of huge values would overflow
-    return _components(heat, np.quantile(heat[heat > heat.min()], QUANTILE), last=1)
+    ranked = np.sort(heat, axis=None)
+    above = ranked[np.searchsorted(ranked, ranked[0], side="right") :]
+    return _components(heat, np.quantile(above, QUANTILE), last=1)
 
 
 def invalid(heatmap: np.ndarray) -> str | None:
@@ -68,10 +70,11 @@ def _paper_threshold(heat: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _components(heat: np.ndarray, threshold: float, last: int) -> list[Box]:
     """Boxes of the components at or above the threshold; ``last`` is added to the index of the last pixel inside."""
-    labels, count = ndimage.label(heat >= threshold, _EIGHT_CONNECTED)
+    kept = heat >= threshold
+    labels, count = ndimage.label(kept, _EIGHT_CONNECTED)
     if not count:
         return []
-    inside = np.flatnonzero(labels)
+    inside = np.flatnonzero(kept)
     members = labels.ravel()[inside] - 1
     areas = np.bincount(members, minlength=count)
     means = np.bincount(members, heat.ravel()[inside].astype(np.float64), count) / areas

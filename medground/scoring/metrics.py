@@ -42,17 +42,21 @@ def map_metrics(heatmap: np.ndarray, inside: np.ndarray) -> dict[str, float]:
 
     All are 0 where the mask is empty.
     """
-    values, wanted = heatmap.ravel(), heatmap[inside]
+    wanted = heatmap[inside]
     if not wanted.size:
         return {"hit": 0.0, "energy": 0.0, "average_precision": 0.0}
-    ranked, wanted_ranked = np.sort(values), np.sort(wanted)
-    top = ranked.size - np.searchsorted(ranked, ranked[-1])
-    positive = np.maximum(values, 0).sum(dtype=np.float64)
+    ranked, wanted = np.sort(heatmap, axis=None), np.sort(wanted)
+    positive = _from(ranked, 0).sum(dtype=np.float64)
     return {
-        "hit": float((wanted_ranked.size - np.searchsorted(wanted_ranked, ranked[-1])) / top),
-        "energy": float(np.maximum(wanted, 0).sum(dtype=np.float64) / positive) if positive > 0 else 0.0,
-        "average_precision": _average_precision(ranked, wanted_ranked),
+        "hit": _from(wanted, ranked[-1]).size / _from(ranked, ranked[-1]).size,
+        "energy": float(_from(wanted, 0).sum(dtype=np.float64) / positive) if positive > 0 else 0.0,
+        "average_precision": _average_precision(ranked, wanted),
     }
+
+
+def _from(ranked: np.ndarray, value: float) -> np.ndarray:
+    """The ascending values that are at least ``value``."""
+    return ranked[np.searchsorted(ranked, ranked.dtype.type(value)) :]
 
 
 def _average_precision(ranked: np.ndarray, wanted: np.ndarray) -> float:
