@@ -26,11 +26,13 @@ Each question asks a model about one finding on one film where an expert has dra
     )
     total = counts[COUNTS].sum()
     with st.container(horizontal=True):
-        for key in ("asked", "right", "kept"):
-            st.metric(
-                {"asked": "Questions asked", "right": "Answered right", "kept": "Kept as cases"}[key], f"{total[key]:,}"
-            )
-        st.metric("Kept of the right answers", share(total.kept, total.right))
+        for key, label in (("asked", "Questions asked"), ("right", "Answered right"), ("kept", "Verified")):
+            st.metric(label, f"{total[key]:,}")
+        st.metric("Verified of the right answers", share(total.kept, total.right))
+        st.metric("Cases of the benchmark", f"{tables.cases().kept.sum():,}")
+    most = tables.settings().verify.most
+    if most:
+        st.caption(f"Of the verified, up to {most} are drawn for each model, mode, source and finding.")
 
 
 def proof(counts: pd.DataFrame) -> None:

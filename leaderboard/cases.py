@@ -26,6 +26,7 @@ REASONS = {
     "unparsable": "Not kept: the answer on the original film is neither yes nor no.",
     "not flipped": "Not kept: without the region the model still answered yes.",
     "not stayed": "Not kept: a changed background turned the answer.",
+    "surplus": "Verified, but not drawn: the benchmark takes a few cases of each model, mode, source and finding.",
 }
 ANY = "any"
 
@@ -39,11 +40,11 @@ def narrow(cases: pd.DataFrame) -> pd.DataFrame:
             value = st.selectbox(column.capitalize(), options, key=f"case_{column}")
             if value != ANY:
                 cases = cases[cases[column] == value]
-        options = ["kept", "not kept", ANY]
+        options = ["in the benchmark", "not in it", ANY]
         start = 0 if asked.empty or asked.kept.all() else 1
         outcome = st.selectbox("Outcome", options, index=start, key="case_outcome")
         if outcome != ANY:
-            cases = cases[cases.kept == (outcome == "kept")]
+            cases = cases[cases.kept == (outcome == options[0])]
     return cases
 
 

@@ -27,9 +27,10 @@ def whiskers(board: pd.DataFrame) -> alt.LayerChart:
     ]
     base = alt.Chart(board).encode(y=y, tooltip=tips)
     title = "IoU (dot: mean, line: 95 % interval)"
+    scale = alt.Scale(domain=[0, min(1.0, 1.1 * max(board.iou_high.max(), 0.05))], nice=False)  # room for the letters
     layers = [
         base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(
-            x=alt.X("iou_low:Q", title=title), x2="iou_high:Q", color=colour
+            x=alt.X("iou_low:Q", title=title, scale=scale), x2="iou_high:Q", color=colour
         ),
         base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X("iou:Q", title=title), color=colour),
         base.mark_text(align="left", dx=8, color=QUIET, fontSize=12).encode(

@@ -16,6 +16,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 MISSING = "no Chromium found; `apt-get install chromium` (Debian) or put one named chromium on the PATH"
+WAIT = 120_000  # milliseconds, for machines with other things to do
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -51,13 +52,13 @@ def serve(root: Path, cwd: Path = REPOSITORY, port: int | None = None) -> Iterat
 
 def settled(page) -> None:
     """Wait until the page has a title and the app has stopped running."""
-    page.wait_for_selector("h1", timeout=60_000)
+    page.wait_for_selector("h1", timeout=WAIT)
     page.wait_for_function(
-        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'", timeout=60_000
+        "() => document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'", timeout=WAIT
     )
 
 
-def _wait(address: str, seconds: float = 60) -> None:
+def _wait(address: str, seconds: float = WAIT / 1000) -> None:
     end = time.monotonic() + seconds
     while True:
         try:

@@ -226,14 +226,19 @@ def rank(root: Path) -> None:
         rank_stage()
 
 
-def write_entry(folder: Path, root: Path, seed: int = 0, **card) -> Path:
-    """An entry of someone who knows the regions rather well: maps of all kept cases, and a complete card."""
+def write_entry(folder: Path, root: Path, seed: int = 0, first: float | None = None, **card) -> Path:
+    """An entry of someone who knows the regions rather well: maps of all kept cases, and a complete card.
+
+    ``first`` fills the first map with one value, to break the entry.
+    """
     rng = np.random.default_rng(seed)
     maps, extents = {}, {}
     for case in load_cases(root / "data"):
         row = attribute("occlusion", case, case, rng)
-        maps[case["case_id"]] = np.reshape(row["grid"], (8, 8))
+        maps[case["case_id"]] = np.reshape(row["grid"], (8, 8)).copy()
         extents[case["case_id"]] = row["extent"]
+    if first is not None:
+        maps[next(iter(maps))].fill(first)
     said = {
         "method": "Careful Look",
         "version": "1.0",

@@ -204,6 +204,7 @@ def test_the_benchmark_page_counts_what_the_filter_kept(root):
     test = show("benchmark")
     values = {metric.label: metric.value for metric in test.metric}
     assert values["Questions asked"] == f"{counts.asked.sum():,}"
-    assert values["Kept as cases"] == f"{tables.cases().kept.sum():,}"
+    assert values["Verified"] == f"{counts.kept.sum():,}"
+    assert values["Cases of the benchmark"] == f"{tables.cases().kept.sum():,}"
     honest = counts[counts.control == "honest"]
     assert values["Honest answers kept"] == f"{honest.kept.sum() / honest.right.sum():.0%}".replace("%", " %")
