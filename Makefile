@@ -5,7 +5,7 @@ PY := .venv/bin/python
 P ?= phantom
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test app bench lint profile
+.PHONY: demo test app train bench lint profile
 
 demo: .venv/all  ## rebuild the benchmark, run the methods, print the board
 	dvc repro
@@ -17,6 +17,11 @@ test: .venv/all  ## the fast tests, then the slow ones
 
 app: .venv/all  ## the board in a browser
 	streamlit run leaderboard/app.py
+
+train: .venv/all  ## train the phantom's models again, and record them in dvc.lock
+	for model in phantom-gemma3 phantom-qwen2_5_vl phantom-gemma3-shortcut; do \
+	  $(PY) -m stages.train --model $$model || exit 1; done
+	dvc commit -f train
 
 bench: .venv/all  ## speed, side by side
 	for script in benchmarks/*.py; do $(PY) $$script; done

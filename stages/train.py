@@ -1,6 +1,6 @@
 """A phantom model, trained from scratch on virtual patients: models/<key>/ and models/<key>.accuracy.json.
 
-Frozen in dvc.yaml, because its outputs are in the repository; `dvc repro -f -s train` makes them again. A killed run
+Frozen in dvc.yaml, because its outputs are in the repository; `make train` makes them again. A killed run
 goes on where it was.
 """
 
