@@ -69,9 +69,7 @@ def speed() -> None:
         assert transfer() == expected, f"{way}: boxes differ from the published code's"
         np.testing.assert_allclose(costs(), paper.costs(pool, job[2]), rtol=1e-6)
     ours = results["ours, separable"]
-    print(
-        "| published transfer, one core | 11 masks, 56x56 | ratio | 16 references, 14x14 | ratio | film | ratio |"
-    )
+    print("| published transfer, one core | 11 masks, 56x56 | ratio | 16 references, 14x14 | ratio | film | ratio |")
     print("|---|---|---|---|---|---|---|")
     for way, (transfer, costs) in results.items():
         times = zip((transfer, costs, transfer + costs), (*ours, sum(ours)), strict=True)

@@ -84,9 +84,9 @@ def test_equals_masking_the_film_itself(lvlm):
     masks = canvas_masks(lvlm.letterbox(*picture.shape[::-1]), [[(10, 20, 60, 90)], [(0, 0, 30, 30), (70, 70, 99, 99)]])
     hidden = [np.where(mask, 0, picture).astype(np.uint8) for mask in masks]
     one_by_one = [lvlm.log_probs(lvlm.canvas([p]), text)[0].double().numpy() for p in [picture, *hidden]]
-    assert np.allclose(
-        drops(lvlm, picture, text, masks), one_by_one[0] - np.stack(one_by_one[1:]), atol=2e-5
-    ), "masking canvas pixels must equal masking the film"
+    assert np.allclose(drops(lvlm, picture, text, masks), one_by_one[0] - np.stack(one_by_one[1:]), atol=2e-5), (
+        "masking canvas pixels must equal masking the film"
+    )
     assert np.abs(drops(lvlm, picture, text, masks)).max() > 1e-3
 
 

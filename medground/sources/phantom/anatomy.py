@@ -20,13 +20,25 @@ MARKS = ("heart", "mediastinum", "upper mediastinum", "clavicles", "hila")  # pa
 
 _ABOVE, _BELOW = 30, 16  # slices added above and below the scan
 _BACK, _FRONT = 40, 440  # rows of the scan that hold the body
-_LEFT_LUNG, _RIGHT_LUNG = ("lung_upper_lobe_left", "lung_lower_lobe_left"), (
-    "lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right")
+_LEFT_LUNG, _RIGHT_LUNG = (
+    ("lung_upper_lobe_left", "lung_lower_lobe_left"),
+    ("lung_upper_lobe_right", "lung_middle_lobe_right", "lung_lower_lobe_right"),
+)
 _HEART = ("heart", "atrial_appendage_left")
 _MEDIASTINUM = (
-    *_HEART, "aorta", "superior_vena_cava", "inferior_vena_cava", "pulmonary_vein", "brachiocephalic_trunk", "trachea",
-    "esophagus", "brachiocephalic_vein_left", "brachiocephalic_vein_right", "common_carotid_artery_left",
-    "common_carotid_artery_right")
+    *_HEART,
+    "aorta",
+    "superior_vena_cava",
+    "inferior_vena_cava",
+    "pulmonary_vein",
+    "brachiocephalic_trunk",
+    "trachea",
+    "esophagus",
+    "brachiocephalic_vein_left",
+    "brachiocephalic_vein_right",
+    "common_carotid_artery_left",
+    "common_carotid_artery_right",
+)
 #: the scanned patient's mass at the left hilum's height: centre and radii in voxels (x, y, z) of the scan
 _MASS, _MASS_RADII = (193, 146, 90), (34, 34, 8.5)
 _HILA = {"left": (208, 232, 84), "right": (322, 246, 82)}  # centres in voxels of the scan
@@ -38,6 +50,7 @@ def layers(hounsfield: np.ndarray, labels: np.ndarray, names: dict[str, int]) ->
 
     Contrast medium and the patient's lung mass are removed; raises MedgroundError if a mass is still found.
     """
+
     def structure(*wanted: str) -> np.ndarray:
         return np.isin(labels, [names[name] for name in wanted])
 
@@ -45,8 +58,10 @@ def layers(hounsfield: np.ndarray, labels: np.ndarray, names: dict[str, int]) ->
     lung = left | right
     hounsfield = without_mass(hounsfield, left)
     if (size := largest_nodule(hounsfield, lung)) > 0:
-        raise MedgroundError(f"the healthy chest still holds a lung nodule of {size} voxels after cleaning: "
-                             "the CT is not the expected one; fetch it again.")
+        raise MedgroundError(
+            f"the healthy chest still holds a lung nodule of {size} voxels after cleaning: "
+            "the CT is not the expected one; fetch it again."
+        )
     bone = _bones(labels, names)
     spine = structure(*(name for name in names if name.startswith("vertebrae")))
     air = structure("trachea")
@@ -68,8 +83,10 @@ def layers(hounsfield: np.ndarray, labels: np.ndarray, names: dict[str, int]) ->
     columns = _straight_columns(spine)
     fine = [_regrid(layer, columns) for layer in (filled, excess, left, right, left * density, right * density)]
     spine = _regrid(spine, columns)
-    marks = [_regrid(mark, columns) for mark in
-             (structure(*_HEART), mediastinum, mediastinum & (depth >= 90), clavicles, hila)]
+    marks = [
+        _regrid(mark, columns)
+        for mark in (structure(*_HEART), mediastinum, mediastinum & (depth >= 90), clavicles, hila)
+    ]
     fine[0], fine[1] = _with_neck(fine[0], fine[1], spine)
     pad = ((_ABOVE, _BELOW), (0, 0), (0, 0))
     fine[2:] = [np.pad(layer, pad) for layer in fine[2:]]

@@ -20,8 +20,16 @@ if TYPE_CHECKING:
 SIZE = (352, 416)  # width, height of a film in pixels
 PITCH = 0.98  # mm per pixel at the detector
 CONCEPTS = (
-    "cardiac silhouette", "left lung", "right lung", "mediastinum", "upper mediastinum", "left clavicle",
-    "right clavicle", "left hilar structures", "right hilar structures", "left costophrenic angle",
+    "cardiac silhouette",
+    "left lung",
+    "right lung",
+    "mediastinum",
+    "upper mediastinum",
+    "left clavicle",
+    "right clavicle",
+    "left hilar structures",
+    "right hilar structures",
+    "left costophrenic angle",
     "right costophrenic angle",
 )
 _ATTENUATION = 0.0166  # per mm of water

@@ -19,8 +19,14 @@ from scipy.interpolate import PchipInterpolator
 from medground.geometry import Box, box_of, hull
 
 FINDINGS = (
-    "cardiomegaly", "left pleural effusion", "right pleural effusion", "left lung opacity", "right lung opacity",
-    "hilar enlargement", "widened mediastinum", "pneumothorax",
+    "cardiomegaly",
+    "left pleural effusion",
+    "right pleural effusion",
+    "left lung opacity",
+    "right lung opacity",
+    "hilar enlargement",
+    "widened mediastinum",
+    "pneumothorax",
 )
 BONE = 1.4  # how much more bone attenuates than its excess density alone
 _OUTWARD = {"left": 1, "right": -1}  # the patient's left is the film's right
@@ -64,8 +70,14 @@ class Chest:
 
 #: drawing order: what moves or hides others comes first
 DRAWN = (
-    "cardiomegaly", "widened mediastinum", "pneumothorax", "left pleural effusion", "right pleural effusion",
-    "hilar enlargement", "left lung opacity", "right lung opacity",
+    "cardiomegaly",
+    "widened mediastinum",
+    "pneumothorax",
+    "left pleural effusion",
+    "right pleural effusion",
+    "hilar enlargement",
+    "left lung opacity",
+    "right lung opacity",
 )
 
 
@@ -204,8 +216,10 @@ def _pneumothorax(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]
     narrow = 1 - taper * rim / chest.pitch / out
     offset = (columns - x) * _OUTWARD[side]
     source_columns = x + np.where(offset > 0, offset / narrow, offset) * _OUTWARD[side]
-    index = (np.clip(np.rint(np.broadcast_to(source, lung.shape)).astype(int), 0, size - 1)
-             for source, size in zip((source_rows, source_columns), lung.shape, strict=True))
+    index = (
+        np.clip(np.rint(np.broadcast_to(source, lung.shape)).astype(int), 0, size - 1)
+        for source, size in zip((source_rows, source_columns), lung.shape, strict=True)
+    )
     edge = ndimage.gaussian_filter(lung[tuple(index)].astype(np.float32), 1.2)
     edge *= lung
     tissue = chest.maps[f"{side} tissue"]
@@ -221,8 +235,14 @@ def _pneumothorax(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]
     return replace(chest, maps=maps, unaerated=lung & (edge < 0.5)), 0.0
 
 
-def _push(chest: Chest, middle: float, half: dict[str, float], shift: dict[str, float], rows: np.ndarray,
-          names: tuple[str, ...]) -> Chest:
+def _push(
+    chest: Chest,
+    middle: float,
+    half: dict[str, float],
+    shift: dict[str, float],
+    rows: np.ndarray,
+    names: tuple[str, ...],
+) -> Chest:
     """Push the lungs sideways out of the way of a structure that grows by ``shift`` pixels from ``half`` pixels.
 
     A smooth monotone map of columns, weighted per row: what lies within the structure stretches, the lung beside it

@@ -62,10 +62,19 @@ class Phantom:
         if rng.random() < 0.5:
             body = body + _breasts(rng, volumes)
         maps = {
-            "body": body, "bone": bone * rng.uniform(0.9, 1.5), "left lung": volumes[0], "right lung": volumes[1],
-            "left tissue": tissues[0], "right tissue": tissues[1],
-            "heart": heart, "mediastinum": mediastinum, "upper mediastinum": upper,
-            "left clavicle": -clavicles, "right clavicle": clavicles, "left hilum": -hila, "right hilum": hila,
+            "body": body,
+            "bone": bone * rng.uniform(0.9, 1.5),
+            "left lung": volumes[0],
+            "right lung": volumes[1],
+            "left tissue": tissues[0],
+            "right tissue": tissues[1],
+            "heart": heart,
+            "mediastinum": mediastinum,
+            "upper mediastinum": upper,
+            "left clavicle": -clavicles,
+            "right clavicle": clavicles,
+            "left hilum": -hila,
+            "right hilum": hila,
         }
         return Patient(seed, maps, rng)
 
@@ -130,8 +139,11 @@ class Patient:
         self.seed = seed
         self._maps = maps
         self._origin = _position(rng, maps)
-        healthy = maps["body"] + 1.4 * maps["bone"] - sum(
-            maps[f"{side} lung"] - maps[f"{side} tissue"] for side in ("left", "right"))
+        healthy = (
+            maps["body"]
+            + 1.4 * maps["bone"]
+            - sum(maps[f"{side} lung"] - maps[f"{side} tissue"] for side in ("left", "right"))
+        )
         blurred = ndimage.gaussian_filter(healthy[::3, ::3], 8)
         blurred = ndimage.zoom(blurred, 3, order=1)[: healthy.shape[0], : healthy.shape[1]]
         pad = [(0, n - m) for n, m in zip(healthy.shape, blurred.shape, strict=True)]
