@@ -84,10 +84,9 @@ def attribute(
     from .attribution import film as single
     from .attribution import report
     from .lvlm import load_lvlm
-    from .transport import References
 
-    pool = References.read(references) if chosen.concepts else None
-    explained = single.explain(load_lvlm(model), pixels, question, chosen, mode, pool, film.name)
+    anatomy = single.Anatomy.read(references, chosen) if chosen.concepts else None
+    explained = single.explain(load_lvlm(model), pixels, question, chosen, mode, anatomy, film.name)
     print(f"{explained.item.answer!r} ({explained.verdict})")
     for name, _, effect in (explained.attribution.concepts or [])[:5]:
         print(f"  {name}: {effect:.3f}")

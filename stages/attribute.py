@@ -11,7 +11,7 @@ from pathlib import Path
 from medground import engine, params, records
 from medground.attribution import method
 from medground.attribution.explain import Explain
-from medground.attribution.items import CASES, Items, kept_cases
+from medground.attribution.items import Items, kept_cases
 from medground.cli import friendly
 
 
@@ -25,12 +25,10 @@ def main() -> None:
     methods = [method(name).seeded(p.seed) for name in arguments.method]
     cases = kept_cases(arguments.model)
     for chosen in methods:
-        items = Items(Path("."), chosen.concepts)
+        items = Items(Path("."), chosen.concepts, chosen.needs_normal)
         options = engine.options(
-            p,
-            [CASES, items.concepts_table] if chosen.concepts else [CASES],
-            model=arguments.model, method=chosen.name, method_settings=chosen.settings,
-        )  # fmt: skip
+            p, items.tables, model=arguments.model, method=chosen.name, method_settings=chosen.settings
+        )
         if not chosen.needs_model:
             options["workers"] = 1  # a floor is done before a second process has started
         out = Path("data/attributions") / arguments.model / f"{chosen.name}.parquet"

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import MedgroundError
 from ..lvlm import load_lvlm, prompts
 from ..transport import Locator, References
+from ..transport.normal import Normal
 from .method import Attribution, Item, Method
 from .registry import method
 
@@ -30,6 +31,20 @@ class Explained:
     margin: float  # log p(Yes) - log p(No), nats
 
 
+@dataclass(frozen=True)
+class Anatomy:
+    """What the references tell about a film: where its concepts are, and how it would look if it were normal."""
+
+    locator: Locator
+    normal: Normal
+
+    @classmethod
+    def read(cls, references: Path | str, chosen: Method) -> Anatomy:
+        """As ``chosen`` needs it, from a table of ``records.REFERENCES``."""
+        locator = Locator(References.read(references), "paper" if chosen.concepts == "paper" else "medground")
+        return cls(locator, Normal(locator))
+
+
 class MedFocus:
     """MedFocus on single films: ``MedFocus("models/phantom-gemma3").attribute(film, question).boxes``.
 
@@ -43,11 +58,11 @@ class MedFocus:
             raise MedgroundError(f"unknown protocol {protocol!r} of MedFocus; known: {', '.join(names)}")
         self.lvlm = load_lvlm(model) if isinstance(model, (str, Path)) else model
         self.method = method(names[protocol]).with_settings(**settings)
-        self.references = References.read(references)
+        self.anatomy = Anatomy.read(references, self.method)
 
     def attribute(self, film: np.ndarray, question: str, mode: str = "direct") -> Attribution:
         """Why the model answers ``question`` about a film (uint8 ``[H, W]``) as it does; boxes in native pixels."""
-        return explain(self.lvlm, film, question, self.method, mode, self.references).attribution
+        return explain(self.lvlm, film, question, self.method, mode, self.anatomy).attribution
 
 
 def explain(
@@ -56,25 +71,24 @@ def explain(
     question: str,
     chosen: Method,
     mode: str = "direct",
-    references: References | None = None,
+    anatomy: Anatomy | None = None,
     name: str = "film",
 ) -> Explained:
     """Ask ``question`` about a film (uint8 ``[H, W]``), in ``mode``, and explain the answer with ``chosen``.
 
-    Raises MedgroundError where the method needs concepts and there are no references to find them with, or the model
-    wrote nothing.
+    Raises MedgroundError where the method needs anatomy and there is none, or the model wrote nothing.
     """
     prompt = prompts.prompt(question, mode)
     answer = lvlm.answer([film], [prompt])[0]
     if not answer.text:
         raise MedgroundError(f"{lvlm.key} wrote nothing about {name}; there is no answer to explain")
-    concepts: list = []
+    concepts, normal = (), None
     if chosen.concepts:
-        if references is None:
+        if anatomy is None:
             raise MedgroundError(f"method {chosen.name} needs reference films; `dvc repro references` makes them")
-        protocol = "paper" if chosen.concepts == "paper" else "medground"
-        concepts = [(concept, box) for concept, box, *_ in Locator(references, protocol)(film)]
-    item = Item(name, film, prompt, answer.text, finding_of(question), tuple(concepts))
+        concepts = tuple((concept, box) for concept, box, *_ in anatomy.locator(film))
+        normal = anatomy.normal.draw(film) if chosen.needs_normal else None
+    item = Item(name, film, prompt, answer.text, finding_of(question), concepts, normal)
     found = chosen.attribute(lvlm, [item])[0]
     return Explained(item, found, chosen, lvlm.key, lvlm.revision, answer.verdict, answer.margin)
 

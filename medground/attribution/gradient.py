@@ -16,18 +16,20 @@ from .batches import map_cases, on_grid
 from .method import Attribution, Item
 
 
-def gradcam(lvlm, items: Sequence[Item], layer: int) -> list[Attribution]:
+def gradcam(lvlm, items: Sequence[Item], layer: int, centred: bool) -> list[Attribution]:
     """Grad-CAM on the image tokens' states before decoder layer ``layer``.
 
     0 are the image embeddings; the number of layers, or -1, the last states, which no later attention reads: their
-    gradient is exactly zero, and so is the map. Selvaraju et al., "Grad-CAM", ICCV 2017.
+    gradient is exactly zero, and so is the map. The method was made for feature maps where zero means that a feature
+    is absent; the states of a decoder share a large offset instead, and ``centred`` takes off each channel's mean over
+    the image. Selvaraju et al., "Grad-CAM", ICCV 2017.
     """
-    return _cam(lvlm, items, layer, cam)
+    return _cam(lvlm, items, layer, centred, cam)
 
 
-def gradcampp(lvlm, items: Sequence[Item], layer: int) -> list[Attribution]:
+def gradcampp(lvlm, items: Sequence[Item], layer: int, centred: bool) -> list[Attribution]:
     """Grad-CAM++ on the same states. Chattopadhay et al., "Grad-CAM++", WACV 2018."""
-    return _cam(lvlm, items, layer, cam_plus_plus)
+    return _cam(lvlm, items, layer, centred, cam_plus_plus)
 
 
 def lrp(lvlm, items: Sequence[Item]) -> list[Attribution]:
@@ -151,12 +153,17 @@ class Linearised(TorchFunctionMode):
         return result.detach() if function in self.CONSTANT else result
 
 
-def _cam(lvlm, items: Sequence[Item], layer: int, rule: Callable[[Tensor, Tensor], Tensor]) -> list[Attribution]:
+def _cam(
+    lvlm, items: Sequence[Item], layer: int, centred: bool, rule: Callable[[Tensor, Tensor], Tensor]
+) -> list[Attribution]:
     def work(canvas: Tensor, text) -> Tensor:
         with torch.enable_grad(), states(lvlm, layer) as seen:
             gain = log_likelihood(lvlm.forward(canvas, text).logits, text).sum()
             (slope,) = torch.autograd.grad(gain, seen)
-        return rule(seen[0].detach()[:, text.image].float(), slope[:, text.image].float()).cpu()
+        state = seen[0].detach()[:, text.image].float()
+        if centred:
+            state = state - state.mean(1, keepdim=True)
+        return rule(state, slope[:, text.image].float()).cpu()
 
     values = map_cases(lvlm, items, work)
     return [on_grid(lvlm, item, row, forwards=1) for item, row in zip(items, values, strict=True)]

@@ -14,6 +14,7 @@ from ..images import read_film
 from .method import Item
 
 CASES = Path("data/cases/cases.parquet")
+REFERENCES = Path("data/references/references.parquet")
 
 
 def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
@@ -33,16 +34,23 @@ def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
 class Items:
     """Turns rows of the cases table into items; reads each table once, and a film when its item is made.
 
-    ``concepts`` names a table of ``data/concepts`` whose boxes go along.
+    ``concepts`` names a table of ``data/concepts`` whose boxes go along; with ``normal``, so does a normal film drawn
+    from the references.
     """
 
     root: Path
     concepts: str | None = None
+    normal: bool = False
 
     @property
-    def concepts_table(self) -> Path | None:
-        """Where the concepts come from."""
-        return self.root / f"data/concepts/{self.concepts}.parquet" if self.concepts else None
+    def tables(self) -> list[Path]:
+        """What is read besides samples and films."""
+        concepts = [self._concepts_table] if self.concepts else []
+        return [self.root / CASES, *concepts, *([self.root / REFERENCES] if self.normal else [])]
+
+    @property
+    def _concepts_table(self) -> Path:
+        return self.root / f"data/concepts/{self.concepts}.parquet"
 
     def __call__(self, case: dict) -> Item:
         """The item of a case; MedgroundError names the case whose sample or concepts are missing."""
@@ -52,9 +60,10 @@ class Items:
             raise MedgroundError(f"case {case['case_id']} is not in data/samples/{source}; run `dvc repro`")
         concepts = self._boxes.get((source, index), []) if self.concepts else []
         if self.concepts and not concepts:
-            raise MedgroundError(f"case {case['case_id']} is not in {self.concepts_table}; run `dvc repro`")
+            raise MedgroundError(f"case {case['case_id']} is not in {self._concepts_table}; run `dvc repro`")
         film = read_film(self.root / sample["film"])
-        return Item(case["case_id"], film, case["question"], case["answer"], case["finding"], tuple(concepts))
+        normal = self._normal.draw(film) if self.normal else None
+        return Item(case["case_id"], film, case["question"], case["answer"], case["finding"], tuple(concepts), normal)
 
     def _samples(self, source: str) -> dict[int, dict]:
         if source not in self._read:
@@ -63,12 +72,19 @@ class Items:
         return self._read[source]
 
     @cached_property
+    def _normal(self):
+        from ..transport import Locator, References  # floors start without them
+        from ..transport.normal import Normal
+
+        return Normal(Locator(References.read(self.root / REFERENCES, self.root)))
+
+    @cached_property
     def _read(self) -> dict[str, dict[int, dict]]:
         return {}
 
     @cached_property
     def _boxes(self) -> dict[tuple[str, int], list[tuple[str, Box]]]:
         boxes = defaultdict(list)
-        for row in records.read_rows(self.concepts_table, records.CONCEPTS):
+        for row in records.read_rows(self._concepts_table, records.CONCEPTS):
             boxes[row["source"], row["index"]].append((row["concept"], tuple(row["box"])))
         return dict(boxes)

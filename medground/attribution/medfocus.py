@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ HALF = math.log(2)  # nats: the answer is half as likely
 
 @dataclass(frozen=True)
 class Region:
-    """A candidate explanation: a concept, a pair of them, or a part of one."""
+    """A candidate explanation: a concept, or a pair of them."""
 
     name: str
     boxes: tuple[Box, ...]  # native pixels
@@ -72,25 +72,18 @@ class Case:
         return lvlm.canvas([self.item.normal])[0]
 
 
-def medfocus(lvlm, items: Sequence[Item], rule: str, fill: Fill, splits: int, tau: float | None) -> list[Attribution]:
-    """The region that `RULES[rule]` scores best; with ``splits``, then the best part of it.
+def medfocus(lvlm, items: Sequence[Item], rule: str, fill: Fill, tau: float | None) -> list[Attribution]:
+    """The region that `RULES[rule]` scores best.
 
-    ``fill`` replaces what is taken away. ``splits`` cuts every box of the winner into ``splits`` x ``splits`` cells and
-    tries all rectangles of them by the same rule. With ``tau``, the whole film is returned when the answer keeps at
-    least that share of its probability whatever is removed.
+    ``fill`` replaces what is taken away; ``normal`` is the item's normal film. With ``tau``, the whole film is returned
+    when the answer keeps at least that share of its probability whatever is removed.
     """
     if rule not in RULES:
         raise MedgroundError(f"unknown rule {rule!r} of MedFocus; known: {', '.join(RULES)}")
     cases = [Case.of(lvlm, item) for item in items]
     regions = [candidates(item) for item in items]
-    alone = RULES[rule] in _NEEDS_ALONE
-    effects = measure(lvlm, cases, regions, fill, alone)
-    results = [_explain(*some, rule, tau) for some in zip(cases, regions, effects, strict=True)]
-    if splits < 2:
-        return results
-    finer = [_parts_of_winner(result, some, splits) for result, some in zip(results, regions, strict=True)]
-    found = measure(lvlm, cases, finer, fill, alone)
-    return [_refined(*some, rule) for some in zip(results, finer, found, strict=True)]
+    effects = measure(lvlm, cases, regions, fill, alone=RULES[rule] in _NEEDS_ALONE)
+    return [_explain(*some, rule, tau) for some in zip(cases, regions, effects, strict=True)]
 
 
 def candidates(item: Item) -> list[Region]:
@@ -101,17 +94,6 @@ def candidates(item: Item) -> list[Region]:
     single = [Region(name, (box,)) for name, box in item.concepts]
     pairs = [Region(n, (boxes[a], boxes[b])) for n, (a, b) in PAIRS.items() if a in boxes and b in boxes]
     return single + pairs
-
-
-def parts(region: Region, splits: int) -> list[Region]:
-    """All rectangles of a ``splits`` x ``splits`` grid laid over each box of the region, the whole boxes left out."""
-    found = []
-    for x1, y1, x2, y2 in region.boxes:
-        xs, ys = np.linspace(x1, x2, splits + 1).tolist(), np.linspace(y1, y2, splits + 1).tolist()
-        spans = [(i, j) for i in range(splits) for j in range(i + 1, splits + 1)]
-        boxes = [(xs[a], ys[c], xs[b], ys[d]) for c, d in spans for a, b in spans if (a, b, c, d) != (0, splits) * 2]
-        found += [Region(region.name, (box,)) for box in boxes]
-    return found
 
 
 def drop(effects: Effects) -> np.ndarray:
@@ -181,20 +163,5 @@ def _explain(case: Case, regions: list[Region], effects: Effects, rule: str, tau
         concepts=[(regions[n].name, hull(regions[n].boxes), float(lost[n])) for n in ranked],
         tokens=list(zip(case.text.tokens, effects.removed[best].clip(min=0).tolist(), strict=True)),
         note={"region": name},
-        forwards=_cost(effects),
+        forwards=1 + len(effects.removed) * (1 if effects.alone is None else 2),
     )
-
-
-def _parts_of_winner(result: Attribution, regions: list[Region], splits: int) -> list[Region]:
-    name = result.note["region"]
-    winner = next((region for region in regions if region.name == name), Region(name, tuple(result.boxes)))
-    return [winner, *parts(winner, splits)]
-
-
-def _refined(result: Attribution, finer: list[Region], effects: Effects, rule: str) -> Attribution:
-    best = finer[int(RULES[rule](effects).argmax())]
-    return replace(result, boxes=list(best.boxes), forwards=result.forwards + _cost(effects))
-
-
-def _cost(effects: Effects) -> int:
-    return 1 + len(effects.removed) * (1 if effects.alone is None else 2)

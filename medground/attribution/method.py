@@ -82,6 +82,11 @@ class Method:
         """Whether ``attribute`` asks the model anything."""
         return self.group != "floor"
 
+    @property
+    def needs_normal(self) -> bool:
+        """Whether its items come with a normal film, drawn from the references."""
+        return self.settings.get("fill") == "normal"
+
     def with_settings(self, **settings: Any) -> Method:
         """The same method, some settings changed; an unknown one raises MedgroundError."""
         unknown = sorted(set(settings) - set(self.settings))

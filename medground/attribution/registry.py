@@ -7,8 +7,8 @@ from .method import Method
 
 _PREDICTING = {"rows": "predicting"}
 _ANSWER = {"rows": "answer"}
-_EMBEDDINGS = {"layer": 0}
-_LAST = {"layer": -1}
+_READ = {"layer": 1, "centred": True}
+_LAST = {"layer": -1, "centred": False}
 _TILES = {"cells": 8, "fill": "black"}
 _MASKS = {"cells": 8, "masks": 64, "keep": 0.5, "normalise": True, "seed": 0, "fill": "black"}
 _PATH = {"steps": 24, "baseline": 0.0, "absolute": False, "tokens": True}
@@ -26,15 +26,15 @@ _RISE = "Petsiuk, Das and Saenko, BMVC 2018"
 
 _METHODS = (
     Method("medfocus", "medfocus", _MEDFOCUS, "medfocus:medfocus",
-           {"rule": "smallest", "fill": "surround", "splits": 0, "tau": None}, "concepts"),
+           {"rule": "contrast", "fill": "normal", "tau": None}, "concepts"),
     Method("medfocus_paper", "medfocus", _MEDFOCUS, "medfocus:medfocus",
-           {"rule": "drop", "fill": "black", "splits": 0, "tau": 0.75}, "paper"),
+           {"rule": "drop", "fill": "black", "tau": 0.75}, "paper"),
     Method("occlusion", "perturbation", _OCCLUSION, "perturbation:occlusion", _TILES),
     Method("rise", "perturbation", _RISE, "perturbation:rise", _MASKS),
     Method("rise_paper", "perturbation", _RISE, "perturbation:rise", {**_MASKS, "normalise": False}),
-    Method("gradcam", "gradient", _CAM, "gradient:gradcam", _EMBEDDINGS),
+    Method("gradcam", "gradient", _CAM, "gradient:gradcam", _READ),
     Method("gradcam_paper", "gradient", _CAM, "gradient:gradcam", _LAST),
-    Method("gradcampp", "gradient", _CAMPP, "gradient:gradcampp", _EMBEDDINGS),
+    Method("gradcampp", "gradient", _CAMPP, "gradient:gradcampp", _READ),
     Method("gradcampp_paper", "gradient", _CAMPP, "gradient:gradcampp", _LAST),
     Method("integrated_gradients", "gradient", _IG, "gradient:integrated_gradients", _PATH),
     Method("integrated_gradients_paper", "gradient", _IG, "gradient:integrated_gradients",

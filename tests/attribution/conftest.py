@@ -33,7 +33,15 @@ def items() -> list[Item]:
     concepts = (("left lung", (70.0, 20.0, 120.0, 110.0)), ("right lung", (10.0, 20.0, 60.0, 110.0)))
     more = (*concepts, ("cardiac silhouette", (45.0, 60.0, 95.0, 120.0)))
     return [
-        Item("m/direct/s/0", make_film(0), QUESTION, "Yes.", "cardiomegaly", more),
-        Item("m/direct/s/1", make_film(1), QUESTION, "Yes.", "cardiomegaly", more),
-        Item("m/reasoning/s/2", make_film(2, 120, 160), QUESTION, "The heart is wide. Yes.", "cardiomegaly", concepts),
+        Item("m/direct/s/0", make_film(0), QUESTION, "Yes.", "cardiomegaly", more, make_film(3)),
+        Item("m/direct/s/1", make_film(1), QUESTION, "Yes.", "cardiomegaly", more, make_film(4)),
+        Item(
+            "m/reasoning/s/2",
+            make_film(2, 120, 160),
+            QUESTION,
+            "The heart is wide. Yes.",
+            "cardiomegaly",
+            concepts,
+            make_film(5, 120, 160),
+        ),
     ]

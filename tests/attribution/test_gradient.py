@@ -85,6 +85,17 @@ def test_nothing_reads_the_last_states_of_the_image(name, lvlm, items):
     assert not method(name).attribute(lvlm, items[2:])[0].grid.any()
 
 
+def test_a_shared_offset_of_the_states_does_not_matter_when_centred(lvlm, items):
+    """Each channel's mean over the image is no evidence of any place; off it comes."""
+    canvas, text = asked(lvlm, items[0])
+    with torch.enable_grad(), states(lvlm, 1) as seen:
+        (slope,) = torch.autograd.grad(log_likelihood(lvlm.forward(canvas, text).logits, text).sum(), seen)
+    state, slope = seen[0].detach()[:, text.image], slope[:, text.image]
+    expected = cam(state - state.mean(1, keepdim=True), slope)[0]
+    found = method("gradcam").with_settings(layer=1).attribute(lvlm, items[:1])[0].grid.ravel()
+    assert np.allclose(found, expected, rtol=1e-3, atol=1e-6 * expected.max().item()) and found.any()
+
+
 def test_a_layer_that_is_not_there(lvlm, items):
     with pytest.raises(MedgroundError, match="layer 7 is not there"):
         method("gradcam").with_settings(layer=7).attribute(lvlm, items[:1])

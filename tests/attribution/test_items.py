@@ -46,6 +46,11 @@ def repository(tmp_path, monkeypatch):
     records.write_table(samples, records.SAMPLES, tmp_path / "data/samples/s/samples.parquet")
     records.write_table(concepts, records.CONCEPTS, tmp_path / "data/concepts/concepts.parquet")
     records.write_table(cases, records.CASES, tmp_path / "data/cases/cases.parquet")
+    masks = {name: np.zeros((60, 50), bool) for name in ("left lung", "right lung")}
+    masks["left lung"][10:50, 27:45] = masks["right lung"][10:50, 5:23] = True
+    np.savez(tmp_path / "masks.npz", **masks)
+    rows = [{"reference": str(n), "film": f"data/samples/s/films/{n}.png", "masks": "masks.npz"} for n in (1, 3)]
+    records.write_table(rows, records.REFERENCES, tmp_path / "data/references/references.parquet")
     build("gemma3", [QUESTION, "Yes."], seed=0).save(tmp_path / "models/tiny")
     monkeypatch.chdir(tmp_path)
     _loaded.cache_clear()
@@ -63,7 +68,9 @@ def test_items_carry_film_words_and_concepts(repository):
     assert item.film.shape == (60, 50) and item.film.dtype == np.uint8
     assert (item.prompt, item.answer, item.finding) == (QUESTION, "Yes.", "cardiomegaly")
     assert item.concepts == (("left lung", (25, 0, 50, 60)), ("right lung", (0, 0, 25, 60)))
-    assert Items(Path("."))(kept_cases("tiny")[1]).concepts == ()
+    plain = Items(Path("."))(kept_cases("tiny")[1])
+    assert plain.concepts == () and plain.normal is None and item.normal is None
+    assert Items(Path("."), normal=True)(kept_cases("tiny")[1]).normal.shape == (60, 50)
 
 
 def test_missing_rows_are_named(repository):
@@ -78,12 +85,12 @@ def test_missing_rows_are_named(repository):
 @pytest.mark.parametrize("name", ["medfocus", "rollout", "whole_film"])
 def test_rows_of_kept_cases(name, repository):
     chosen, cases = method(name), kept_cases("tiny")
-    rows = Explain("tiny", chosen, Items(Path("."), chosen.concepts))(cases)
+    rows = Explain("tiny", chosen, Items(Path("."), chosen.concepts, chosen.needs_normal))(cases)
     records.write_table(rows, records.ATTRIBUTIONS, "out.parquet")
     back = records.read_rows("out.parquet", records.ATTRIBUTIONS)
     assert [row["case_id"] for row in back] == [row["case_id"] for row in cases]
     assert all((row["grid"] is None) != (row["boxes"] is None) for row in back)
-    again = Explain("tiny", chosen, Items(Path("."), chosen.concepts))(cases)
+    again = Explain("tiny", chosen, Items(Path("."), chosen.concepts, chosen.needs_normal))(cases)
     assert [{**row, "seconds": 0, "grid": None} for row in rows] == [{**r, "seconds": 0, "grid": None} for r in again]
 
 

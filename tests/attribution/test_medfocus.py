@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from medground.attribution import Item, method
-from medground.attribution.medfocus import PAIRS, RULES, Effects, Region, candidates, parts
+from medground.attribution.medfocus import PAIRS, RULES, Effects, candidates
 from medground.errors import MedgroundError
 from medground.geometry import Letterbox
 from medground.lvlm.base import Text
@@ -80,7 +82,7 @@ def test_pairs_are_candidates_where_both_sides_were_found():
 def test_smallest_prefers_the_region_that_suffices_over_larger_ones():
     concepts = (*CONCEPTS, ("mediastinum", (0.0, 0.0, 100.0, 100.0)))
     assert run("medfocus", LEFT, concepts, rule="smallest", fill="black").boxes == [LEFT]
-    assert run("medfocus", (10, 20, 90, 80), CONCEPTS, rule="drop", fill="black").note == {"region": "both lungs"}
+    assert run("medfocus", (10, 20, 90, 80), rule="drop", fill="black").note == {"region": "both lungs"}
 
 
 def test_rules_by_hand():
@@ -100,21 +102,18 @@ def test_smallest_without_any_that_passes_takes_the_nearest():
     assert RULES["smallest"](effects).argmax() == 0
 
 
-def test_splitting_finds_the_part_that_matters():
-    """The cause is the lower half of the left lung: a rectangle of a 2 x 2 grid over it."""
-    lower = (60.0, 50.0, 90.0, 80.0)
-    found = run("medfocus", lower, rule="smallest", fill="black", splits=2)
-    assert found.boxes == [lower] and found.note == {"region": "left lung"}
-    assert found.concepts[0][0] == "left lung"
-
-
-def test_parts_are_all_rectangles_but_the_whole():
-    found = [part.boxes[0] for part in parts(Region("r", ((0.0, 0.0, 30.0, 60.0),)), 3)]
-    assert len(found) == len(set(found)) == 35
-    assert (10.0, 20.0, 20.0, 40.0) in found and (0.0, 0.0, 30.0, 60.0) not in found
-    assert len(parts(Region("pair", (LEFT, RIGHT)), 2)) == 2 * 8
+def test_contrast_with_a_normal_film_names_the_cause():
+    """The left lung of the film is white where a normal one is black: only exchanging it matters."""
+    ill = np.zeros((100, 100), np.uint8)
+    ill[20:80, 60:90] = 255
+    item = replace(case(), film=ill, normal=np.zeros((100, 100), np.uint8))
+    found = method("medfocus").attribute(Sees(LEFT), [item])[0]
+    assert found.boxes == [LEFT] and found.note == {"region": "left lung"}
+    assert np.allclose([effect for *_, effect in found.concepts], [11, 11, 0, 0], atol=1e-4)
+    with pytest.raises(MedgroundError, match="m/direct/s/0 has no normal film"):
+        method("medfocus").attribute(Sees(LEFT), [case()])
 
 
 def test_unknown_rule():
     with pytest.raises(MedgroundError, match="unknown rule 'best' of MedFocus; known: drop"):
-        run("medfocus", LEFT, rule="best")
+        run("medfocus", LEFT, rule="best", fill="black")

@@ -13,11 +13,10 @@ from PIL import Image
 import medground
 from medground import records
 from medground.attribution import Attribution, method
-from medground.attribution.film import explain, finding_of
+from medground.attribution.film import Anatomy, explain, finding_of
 from medground.attribution.report import boxes, overlay, page, write
 from medground.errors import MedgroundError
 from medground.images import write_film
-from medground.transport import References
 
 QUESTION = "Is there evidence of left <pleural> effusion in the image?"
 
@@ -42,9 +41,8 @@ def explained(lvlm, items, table, monkeypatch):
     from medground.lvlm.base import Answer
 
     monkeypatch.setattr(lvlm, "answer", lambda films, prompts, **_: [Answer("<Yes> it is.", "yes", 1.5)] * len(films))
-    return explain(
-        lvlm, items[0].film, QUESTION, method("medfocus"), references=References.read(table), name="a<b>.png"
-    )  # fmt: skip
+    chosen = method("medfocus")
+    return explain(lvlm, items[0].film, QUESTION, chosen, anatomy=Anatomy.read(table, chosen), name="a<b>.png")
 
 
 def test_medfocus_on_a_film(lvlm, items, table, monkeypatch):
