@@ -76,7 +76,7 @@ def test_walk_to_a_case_by_keyboard(app, page, root):
     page.keyboard.press("Enter")
     page.wait_for_selector("text=The gates")
     settled(page)
-    assert page.locator('[data-testid="stImage"] img').count() == 7
+    page.wait_for_function("document.querySelectorAll('[data-testid=\"stImage\"] img').length === 7", timeout=WAIT)
     first = page.url
     page.get_by_role("button", name="Next").focus()
     page.keyboard.press("Enter")
