@@ -151,12 +151,12 @@ def _share(region: Region, item: Item) -> float:
 
 
 def _explain(case: Case, regions: list[Region], effects: Effects, rule: str, tau: float | None) -> Attribution:
-    lost, best = drop(effects), int(RULES[rule](effects).argmax())
+    lost, ranked = drop(effects), np.argsort(-RULES[rule](effects), kind="stable")
+    best = int(ranked[0])
     boxes, name = list(regions[best].boxes), regions[best].name
     if tau is not None and math.exp(-lost.max()) >= tau:
         height, width = case.item.film.shape
         boxes, name = [(0.0, 0.0, float(width), float(height))], WHOLE
-    ranked = np.argsort(-lost, kind="stable")
     return Attribution(
         case.item.case_id,
         boxes=boxes,

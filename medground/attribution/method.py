@@ -36,7 +36,7 @@ class Attribution:
     grid: np.ndarray | None = None  # [h, w], larger means more evidence for the answer
     extent: Box | None = None  # native pixels; given with the grid
     boxes: list[Box] | None = None  # native pixels, best first
-    concepts: list[tuple[str, Box, float]] | None = None  # strongest effect first
+    concepts: list[tuple[str, Box, float]] | None = None  # best explanation first, each with its effect
     tokens: list[tuple[str, float]] | None = None  # the answer's tokens in order, each with its effect
     note: dict[str, Any] | None = None  # what the method has to say about itself
     seconds: float = 0.0

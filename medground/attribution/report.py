@@ -99,7 +99,8 @@ def page(explained: Explained) -> str:
         f"<figcaption>{escape(_caption(found))}</figcaption></figure>",
     ]
     if found.concepts:
-        parts.append(f"<h2>Regions</h2><table>{_rows(found)}</table>")
+        said = "<p class='quiet'>Best explanation first, with the effect of each.</p>"
+        parts.append(f"<h2>Regions</h2>{said}<table>{_rows(found)}</table>")
     return "\n".join(parts) + "</html>\n"
 
 
