@@ -52,7 +52,9 @@ def readable(board: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame({"Entry": board.entry, "Rank": board["rank"], "IoU": board.iou})
     table["95 % interval"] = [f"{low:.3f}–{high:.3f}" for low, high in zip(board.iou_low, board.iou_high, strict=True)]
     table["Ties"] = board.tie
-    table["Rank range"] = [f"{low}–{high}" for low, high in zip(board.rank_low, board.rank_high, strict=True)]
+    table["Rank range"] = [
+        f"{low}–{high}" if low < high else str(low) for low, high in zip(board.rank_low, board.rank_high, strict=True)
+    ]
     table["Kind"] = board.kind.map({"method": "reproduced here"}).fillna(board.kind)
     for key, name in list(METRICS.items())[1:]:
         table[name] = board[key]

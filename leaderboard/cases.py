@@ -99,6 +99,9 @@ def words(case: pd.Series) -> None:
 
 def choose_entries(case: pd.Series) -> list[str]:
     """The entries whose maps are shown; at first those named in the address, or the two that lead."""
+    if not case.kept:
+        st.caption("Only the cases of the benchmark have maps.")
+        return []
     known = explainers(case)
     asked = [entry for entry in st.query_params.get("entries", "").split(",") if entry in known]
     return st.multiselect("Maps of", known, default=asked or known[:2], max_selections=5, key="case_entries")
@@ -119,15 +122,15 @@ def maps(case: pd.Series, chosen: list[str]) -> None:
         st.info("The expert regions of these cases are kept back.", icon=":material/lock:")
     film, scale = tables.film(case.film)
     regions = list(case.regions) if region and shown else []
-    numbers = case_scores(case, tuple(chosen))
+    scores = case_scores(case, tuple(chosen))
     with st.container(key="pictures_maps"):
-        columns = st.columns(max(2, min(3, len(chosen) + 1)))
+        columns = st.columns(max(3, len(chosen) + 1))
     with columns[0]:
         st.image(pictures.draw(film, scale, regions=regions), width="stretch", alt=f"Radiograph, {case.finding}")
         st.caption("The film" + (", with the expert region in cyan" if regions else ""))
-    for number, entry in enumerate(chosen, 1):
-        with columns[number % len(columns)]:
-            explanation(entry, case, film, scale, regions, opacity, scored, numbers.get(entry))
+    for column, entry in zip(columns[1:], chosen, strict=False):
+        with column:
+            explanation(entry, case, film, scale, regions, opacity, scored, scores.get(entry))
 
 
 def region_shown(case: pd.Series) -> bool:
@@ -135,8 +138,8 @@ def region_shown(case: pd.Series) -> bool:
     return not tables.hidden(case.split) and tables.may_show(case.source, Kind.BOXES)
 
 
-def explanation(entry, case, film, scale, regions, opacity, scored, iou) -> None:
-    """One entry's map or boxes over the film, with its score on this case."""
+def explanation(entry, case, film, scale, regions, opacity, scored, score) -> None:
+    """One entry's map or boxes over the film, with its row of `records.SCORES` on this case."""
     row = tables.attribution(entry, case)
     if row is None:
         st.image(pictures.draw(film, scale, regions=regions), width="stretch", alt="No map")
@@ -147,21 +150,24 @@ def explanation(entry, case, film, scale, regions, opacity, scored, iou) -> None
     if row["grid"] is not None:
         grid = np.array(row["grid"], np.float64).reshape(row["grid_height"], row["grid_width"])
         extent = tuple(row["extent"] or (0, 0, case.width, case.height))
-        boxes = boxes_from_heatmap(resample(grid, extent, case.height, case.width)) if scored else []
+        heat = resample(grid, extent, case.height, case.width).astype(np.float32)  # as the scorer sees it
+        boxes = boxes_from_heatmap(heat) if scored else []
     picture = pictures.draw(
         film, scale, grid=grid, extent=extent, regions=regions, boxes=boxes if scored else (), opacity=opacity
     )
     st.image(picture, width="stretch", alt=f"Map of {entry}")
-    note = f"**{plain(entry)}**" + (f": IoU {iou:.3f}" if iou is not None else "")
+    note = f"**{plain(entry)}**"
+    if score is not None:
+        note += f": IoU {score.iou:.3f}" + (f", {plain(score.problem)}" if pd.notna(score.problem) else "")
     st.caption(note + (", its boxes in amber" if scored and boxes else ""))
 
 
-def case_scores(case: pd.Series, entries: tuple[str, ...]) -> dict[str, float]:
-    """IoU of each entry on this case; none where that would help to tune to a region that is kept back."""
+def case_scores(case: pd.Series, entries: tuple[str, ...]) -> dict[str, pd.Series]:
+    """The score of each entry on this case; none where that would help to tune to a region that is kept back."""
     if not entries or not region_shown(case):
         return {}
     scores = tables.scores(entries)
-    return dict(scores[scores.case_id == case.case_id][["entry", "iou"]].itertuples(index=False))
+    return {row.entry: row for _, row in scores[scores.case_id == case.case_id].iterrows()}
 
 
 def restricted(case: pd.Series) -> None:
@@ -237,7 +243,7 @@ def effects(case: pd.Series, chosen: list[str]) -> None:
         if row["tokens"]:
             with right:
                 st.caption("Which words of the answer it carried")
-                st.altair_chart(charts.tokens(row["tokens"]), alt=f"Token effects of {entry}")
+                st.altair_chart(charts.tokens(row["tokens"]), width="content", alt=f"Token effects of {entry}")
         if row["note"]:
             with st.expander("What the method says about itself"):
                 st.json(json.loads(row["note"]))

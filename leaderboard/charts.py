@@ -8,6 +8,7 @@ import pandas as pd
 KINDS = {"method": "#1f6f8b", "submission": "#c2602c", "floor": "#8793a0"}
 INK, QUIET, RULE = "#1d2b36", "#5d6b76", "#d8e1e6"
 LABEL = 165  # pixels that an axis label may take, so that a phone keeps room for the dots
+LETTER = 8.2  # pixels a character of a monospaced token
 ROW = 26  # pixels for a row of dots
 
 
@@ -92,14 +93,14 @@ def effects(concepts: list[dict], title: str = "Drop of the answer's log-probabi
     return _calm(chart, 22 * len(table) + 50)
 
 
-def tokens(effects: list[dict], columns: int = 38) -> alt.LayerChart:
+def tokens(effects: list[dict], columns: int = 42) -> alt.LayerChart:
     """The answer's tokens set as running text of ``columns`` characters a line, shaded by effect."""
     rows, line, column = [], 0, 0
     for number, token in enumerate(effects):
         text = token["token"].replace("\n", " ")
         if column and column + len(text) > columns:
             line, column = line + 1, 0
-        place = {"line": line, "x": column, "x2": column + len(text)}
+        place = {"line": line, "x": column, "middle": column + len(text) / 2, "x2": column + len(text)}
         rows.append({"n": number, "text": text or " ", "effect": token["effect"], **place})
         column += len(text)
     table = pd.DataFrame(rows)
@@ -113,8 +114,8 @@ def tokens(effects: list[dict], columns: int = 38) -> alt.LayerChart:
     )
     base = alt.Chart(table).encode(y=y, tooltip=tips)
     boxes = base.mark_rect(cornerRadius=3).encode(x=x, x2="x2:Q", color=shade)
-    words = base.mark_text(align="left", dx=1, font="monospace", fontSize=12, color=INK).encode(x=x, text="text:N")
-    return _calm(alt.layer(boxes, words), 24 * (line + 1) + 10)
+    words = base.mark_text(font="monospace", fontSize=13, color=INK).encode(x="middle:Q", text="text:N")
+    return _calm(alt.layer(boxes, words), 24 * (line + 1) + 10).properties(width=LETTER * columns)
 
 
 def funnel(table: pd.DataFrame) -> alt.Chart:

@@ -33,7 +33,8 @@ def draw(
     """
     canvas = np.repeat(film[..., None].astype(np.float64), 3, axis=2)
     if grid is not None:
-        heat = scaled(resample(grid, tuple(v * scale for v in extent), *film.shape))
+        with np.errstate(invalid="ignore"):  # a map that is not finite is shown as none
+            heat = scaled(resample(grid, tuple(v * scale for v in extent), *film.shape))
         colour = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
         canvas += (colour - canvas) * (opacity * heat)[..., None]
     picture = Image.fromarray(np.clip(canvas.round(), 0, 255).astype(np.uint8))

@@ -144,6 +144,7 @@ def test_a_case_shows_question_answer_gates_and_their_verdicts(root):
     assert case.question in shown and case.answer in shown
     assert shown.count("wanted yes") == 3 and shown.count("wanted no") == 1
     assert len(test.get("image")) == 3 + 4  # the film and two maps, then the gates
+    assert "nan" not in shown
 
 
 def test_next_and_previous_step_through_the_filtered_cases(root):
@@ -165,7 +166,8 @@ def test_cases_that_were_not_kept_say_why(root):
         case = cases[cases.reason == reason].iloc[0]
         test = show("cases", case=case.case_id)
         assert widget(test.selectbox, "Case").value == case.case_id
-        assert "Not kept" in texts(test)
+        assert "Not kept" in texts(test) and "have maps" in texts(test)
+        assert len(test.get("image")) == 1 + 4
 
 
 def test_hidden_test_regions_appear_nowhere(tree, tmp_path, monkeypatch):
