@@ -8,13 +8,8 @@ better than one that was not.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
-import math
-import sys
-import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -30,6 +25,7 @@ from ..sources.phantom import CONCEPTS, FINDINGS, SIZE
 from . import architecture, corpus
 from .data import TARGETS, Canvas, Cohort, Films, films
 from .evaluate import area_under_curve, balanced_accuracy
+from .loop import adamw, batch, keep_freed_memory, run
 from .packing import Packer
 from .settings import MODELS, Recipe, Settings
 
@@ -79,7 +75,7 @@ def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.P
     ``cache``, and a run that was killed goes on from there. Equal settings give equal weights on equal machines."""
     recipe = MODELS[key]
     cache.mkdir(parents=True, exist_ok=True)
-    _keep_freed_memory()
+    keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
     seen, unseen = load_films(recipe, settings, ct, cache)
     parts = _new(recipe.family, settings.seed)
@@ -96,10 +92,10 @@ def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.P
 def _dense(lvlm: LVLM, head: Head, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
     s = settings
     tower = _tower(lvlm)
-    optimizer = _optimizer([(tower, 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
+    optimizer = adamw([(tower, 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
 
     def step(number: int) -> Tensor:
-        canvas, tokens, film = _dense_batch(lvlm, seen, _batch(len(seen), s.batch, s.seed, number), number)
+        canvas, tokens, film = _dense_batch(lvlm, seen, batch(len(seen), s.batch, s.seed, number), number)
         return _dense_loss(head, features(lvlm, canvas), tokens, film)
 
     def report() -> str:
@@ -107,7 +103,16 @@ def _dense(lvlm: LVLM, head: Head, seen: Films, unseen: Films, settings: Setting
 
     modules = nn.ModuleList([lvlm.model, head])
     run_key = _digest({"phase": "dense", "family": lvlm.family, **asdict(s)}, exclude="language_")
-    _run("dense", s.dense_steps, s, modules, optimizer, step, report, cache / f"dense-{lvlm.family}-{run_key}.pt")
+    run(
+        "dense",
+        s.dense_steps,
+        s.save_every,
+        modules,
+        optimizer,
+        step,
+        report,
+        cache / f"dense-{lvlm.family}-{run_key}.pt",
+    )
 
 
 def _language(
@@ -118,13 +123,13 @@ def _language(
     inside = {id(parameter) for parameter in tower}
     words = [parameter for parameter in lvlm.model.parameters() if id(parameter) not in inside]
     groups = [(words, 1.0), (tower, s.tower_share), (head.parameters(), s.tower_share)]
-    optimizer = _optimizer(groups, s.language_rate, s.decay)
+    optimizer = adamw(groups, s.language_rate, s.decay)
     packer = Packer(lvlm, *SIZE)
     truth = labels(recipe, seen)
     rates = truth.mean(0).clip(0.02, 0.98)
 
     def step(number: int) -> Tensor:
-        picked = _batch(len(seen), s.language_batch, s.seed + 1, number)
+        picked = batch(len(seen), s.language_batch, s.seed + 1, number)
         canvas, tokens, film = _dense_batch(lvlm, seen, picked, number)
         seeing = features(lvlm, canvas)
         rng = np.random.default_rng([s.seed, 2, number])
@@ -143,7 +148,7 @@ def _language(
     modules = nn.ModuleList([lvlm.model, head])
     run_key = _digest({"phase": "language", "recipe": asdict(recipe), **asdict(s)})
     path = cache / f"language-{lvlm.key}-{run_key}.pt"
-    _run("language", s.language_steps, s, modules, optimizer, step, report, path)
+    run("language", s.language_steps, s.save_every, modules, optimizer, step, report, path)
 
 
 def labels(recipe: Recipe, of: Films) -> np.ndarray:
@@ -152,58 +157,6 @@ def labels(recipe: Recipe, of: Films) -> np.ndarray:
     for finding in recipe.shortcut_findings:
         truth[:, FINDINGS.index(finding)] = of.marker
     return truth
-
-
-def _run(
-    phase: str,
-    steps: int,
-    settings: Settings,
-    modules: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    step: Callable[[int], Tensor],
-    report: Callable[[], str],
-    path: Path,
-) -> None:
-    """Take ``steps`` steps with a warm-up and a cosine, saving to ``path`` on the way and at the end."""
-    done = 0
-    if path.exists():
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        modules.load_state_dict(state["modules"])
-        optimizer.load_state_dict(state["optimizer"])
-        done = state["done"]
-        print(f"{phase}: goes on after {done} of {steps} steps ({path.name})", flush=True)
-    rates = [group["rate"] for group in optimizer.param_groups]
-    began, recent = time.monotonic(), []
-    for number in range(done, steps):
-        share = min(1.0, (number + 1) / (0.05 * steps)) * 0.5 * (1 + math.cos(math.pi * number / steps))
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * share
-        optimizer.zero_grad(set_to_none=True)
-        loss = step(number)
-        loss.backward()
-        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
-        optimizer.step()
-        recent.append(loss.item())
-        if (number + 1) % settings.save_every == 0 or number + 1 == steps:
-            elapsed = time.monotonic() - began
-            print(
-                f"{phase} {number + 1}/{steps} loss {np.mean(recent):.4f} {elapsed:.0f} s "
-                f"({elapsed / (number + 1 - done):.2f} s a step) {report()}",
-                flush=True,
-            )
-            recent.clear()
-            state = {"modules": modules.state_dict(), "optimizer": optimizer.state_dict(), "done": number + 1}
-            partial = path.with_suffix(".partial")
-            torch.save(state, partial)
-            partial.replace(path)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse the memory of large tensors; giving it back to the system at every step costs a fifth."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
-        libc.mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD
 
 
 def _new(family: str, seed: int) -> architecture.Parts:
@@ -215,27 +168,6 @@ def _tower(lvlm: LVLM) -> list[nn.Parameter]:
     inner = lvlm.model.model
     words = {id(parameter) for parameter in inner.language_model.parameters()}
     return [parameter for parameter in inner.parameters() if id(parameter) not in words]
-
-
-def _optimizer(groups: list, rate: float, decay: float) -> torch.optim.Optimizer:
-    """AdamW; matrices decay, vectors do not."""
-    made = []
-    for parameters, share in groups:
-        parameters = list(parameters)
-        for some, weight_decay in (
-            ([p for p in parameters if p.ndim > 1], decay),
-            ([p for p in parameters if p.ndim <= 1], 0.0),
-        ):
-            made.append({"params": some, "rate": rate * share, "weight_decay": weight_decay})
-    return torch.optim.AdamW(made, lr=rate, betas=(0.9, 0.98), fused=True)
-
-
-def _batch(films: int, size: int, seed: int, step: int) -> np.ndarray:
-    """Which films step ``step`` sees: epochs of shuffled films, cut into batches."""
-    size = min(size, films)
-    a_round = films // size
-    order = np.random.default_rng([seed, 1, step // a_round]).permutation(films)
-    return np.sort(order[step % a_round * size :][:size])
 
 
 def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int) -> tuple[Tensor, Tensor, Tensor]:

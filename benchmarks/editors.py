@@ -1,0 +1,227 @@
+"""Does the filter say the same with a generative editor as with the exact one?
+
+On dev samples of the phantom every film has its healthy twin, so the verdict of the three-step filter is known. This
+repeats the filter with the phantom's RadEdit (`edit.radedit` in params.yaml) and compares, gate by gate. `--settings`
+compares settings of RadEdit on validation patients instead, and `--sheet FILE` draws some edits. See editors.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image, ImageDraw
+
+from medground import editing, params
+from medground.causality.ask import Ask
+from medground.causality.verify import shortcut_findings, verify
+from medground.editing import EDITS
+from medground.editing.phantom import REGIONS, examples
+from medground.geometry import Letterbox, fill
+from medground.images import read_film, write_film
+from medground.lvlm.prompts import question
+from medground.sources import PHANTOM
+from medground.sources.phantom import FINDINGS, fetch_ct
+from medground.sources.phantom.ingest import Films
+
+CT, OUT = Path("data/raw/ct"), Path(".cache/editors")
+GATES = {"flipped": "flips", "stayed_removed": "stays, finding removed", "stayed_normal": "stays, normal film"}
+KEY = ["model", "mode", "source", "index"]
+SEEN = 120  # side in pixels at which the phantom models look at a film
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, default=20, help="dev patients of each source")
+    parser.add_argument("--modes", nargs="+", default=["direct"])
+    parser.add_argument("--seeds", type=int, default=1, help="edits of each kind")
+    parser.add_argument("--agreement", type=int, default=1, help="how many of them must pass")
+    parser.add_argument("--settings", action="store_true", help="compare settings of RadEdit on validation patients")
+    parser.add_argument("--sheet", type=Path, help="draw an edit of each finding into this file")
+    given, p = parser.parse_args(), params.load()
+    torch.set_num_threads(1)
+    fetch_ct(CT)
+    p.verify.seeds, p.verify.agreement, p.modes = given.seeds, given.agreement, given.modes
+    if given.settings:
+        return settings(p)
+    samples = dev_samples(p, given.patients)
+    edits = {name: edited(p, samples, name) for name in ("twin", "radedit")}
+    if given.sheet:
+        sheet(samples, edits, given.sheet)
+    both = pd.concat([verdicts(p, model, samples, edits) for model in p.models])
+    patients = len({sample["patient_id"] for sample in samples})
+    print(f"{len(samples)} dev samples of {patients} patients, {len(both)} right answers\n")
+    report(both)
+
+
+def dev_samples(p: SimpleNamespace, patients: int) -> list[dict]:
+    """The samples of the first dev patients of each source, rendered as the pipeline renders them."""
+    rows, f = [], p.phantom
+    for source in PHANTOM:
+        films = Films(source, p.seed, f.films_per_patient, f.test_share, f.marker_share, CT, OUT / "samples" / source)
+        numbers = iter(range(PHANTOM.index(source), f.patients, len(PHANTOM)))
+        found = (films([number]) for number in numbers)
+        dev = (some for some in found if some and some[0]["split"] == "dev")
+        rows += itertools.chain.from_iterable(itertools.islice(dev, patients))
+    return rows
+
+
+def validation_samples(p: SimpleNamespace, patients: int) -> list[dict]:
+    """Samples of validation patients, for choosing settings: what the benchmark is made of stays unseen."""
+    rows = []
+    for number, example in enumerate(examples(p.seed, patients, CT)):
+        paths = {kind: str(OUT / "validation" / kind / f"{number}.png") for kind in ("film", "twin")}
+        write_film(Path(paths["film"]), example.film.image)
+        write_film(Path(paths["twin"]), example.film.twin)
+        about = {"index": number, "patient_id": str(number), "split": "dev", "finding": example.finding}
+        asked = {"question": question(example.finding), "answer": "Yes"}
+        source = number // 2 % 2  # half of the films with one kind of region, half with the other
+        rows.append({"source": REGIONS[source], "regions": [example.regions[source]], **about, **asked, **paths})
+    return rows
+
+
+def edited(p: SimpleNamespace, samples: list[dict], name: str) -> list[dict]:
+    """The edits of all samples by the editor called ``name``."""
+    p = copy.deepcopy(p)
+    p.edit.editor = name
+    rows = []
+    for source in PHANTOM:
+        some = [sample for sample in samples if sample["source"] == source]
+        rows += editing.editor(p, some, OUT / name / source)(some)
+    return rows
+
+
+def verdicts(p: SimpleNamespace, model: str, samples: list[dict], edits: dict[str, list[dict]]) -> pd.DataFrame:
+    """Whether each right answer passes each gate and is kept, bool columns ``<what>_<editor>``."""
+    ask, found = Ask(model, p.answer.max_new_tokens, p.answer.batch_size), []
+    for editor, rows in edits.items():
+        own = {key: list(some) for key, some in itertools.groupby(rows, lambda row: (row["source"], row["index"]))}
+        answers = itertools.chain.from_iterable(
+            ask([(mode, sample, own[sample["source"], sample["index"]]) for sample in samples]) for mode in p.modes
+        )
+        cases = verify(
+            samples, answers, {model: shortcut_findings(model)}, seeds=p.verify.seeds, agreement=p.verify.agreement
+        )
+        table = pd.DataFrame(cases).query("right").set_index(["control", "finding", "patient_id", *KEY])
+        passed = table[list(GATES)] >= p.verify.agreement
+        found.append(passed.assign(kept=table["kept"]).add_suffix(f"_{editor}"))
+    return pd.concat(found, axis=1).reset_index()
+
+
+def report(both: pd.DataFrame) -> None:
+    """The tables, as Markdown."""
+    print("| answers | gate | right | both | twin only | RadEdit only | neither | agreement | kappa |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for control, some in both.groupby("control"):
+        for gate, name in (GATES | {"kept": "**kept**"}).items():
+            twin, other = some[f"{gate}_twin"], some[f"{gate}_radedit"]
+            cells = [(twin & other).sum(), (twin & ~other).sum(), (~twin & other).sum(), (~twin & ~other).sum()]
+            same = interval(some, lambda t, gate=gate: agreement(t, gate))
+            print(f"| {control} | {name} | {len(some)} | {' | '.join(map(str, cells))} | {same} | "
+                  f"{interval(some, lambda t, gate=gate: kappa(t, gate), signed=True)} |")  # fmt: skip
+    for columns in (["control", "model", "mode"], ["control", "finding"], ["control", "source"]):
+        print(f"\n| {' | '.join(columns)} | right | kept, twin | kept, RadEdit | flips agree | stays agree | "
+              "kept agree |\n" + "|---" * (len(columns) + 6) + "|")  # fmt: skip
+        for key, some in both.groupby(columns):
+            stays = np.mean([agreement(some, gate) for gate in GATES if gate.startswith("stayed")])
+            shares = some["kept_twin"].mean(), some["kept_radedit"].mean(), agreement(some, "flipped"), stays
+            print(f"| {' | '.join(key)} | {len(some)} | {' | '.join(f'{share:.3f}' for share in shares)} | "
+                  f"{interval(some, lambda t: agreement(t, 'kept'))} |")  # fmt: skip
+
+
+def agreement(table: pd.DataFrame, gate: str) -> float:
+    return float((table[f"{gate}_twin"] == table[f"{gate}_radedit"]).mean())
+
+
+def kappa(table: pd.DataFrame, gate: str) -> float:
+    """Cohen's kappa; NaN where both editors always say the same one thing."""
+    twin, other = table[f"{gate}_twin"].mean(), table[f"{gate}_radedit"].mean()
+    chance = twin * other + (1 - twin) * (1 - other)
+    return float((agreement(table, gate) - chance) / (1 - chance)) if chance < 1 else float("nan")
+
+
+def interval(table: pd.DataFrame, value: Callable[[pd.DataFrame], float], signed: bool = False) -> str:
+    """A value with its 95 % interval from 500 resamples of the patients; those without a value are left out."""
+    if np.isnan(value(table)):
+        return "–"
+    rng = np.random.default_rng(0)
+    groups = list(table.groupby("patient_id").indices.values())
+    drawn = [
+        value(table.iloc[np.concatenate([groups[k] for k in rng.integers(len(groups), size=len(groups))])])
+        for _ in range(500)
+    ]
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return f"{value(table):.2f} [{low:.2f}, {high:.2f}]" if signed else f"{value(table):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def settings(p: SimpleNamespace) -> None:
+    """Agreement with the twin on validation patients under several settings of RadEdit."""
+    samples = validation_samples(p, 24)
+    twin = edited(p, samples, "twin")
+    print("| steps | skipped | guidance | distance inside | outside | " + " | ".join(GATES.values()) + " | kept |")
+    print("|---" * (6 + len(GATES)) + "|")
+    films = [
+        {**edit, "path": sample["film"]} for sample in samples for edit in twin if edit["index"] == sample["index"]
+    ]
+    inside, outside = distance(samples, films)
+    print(f"| the film itself | | | {inside:.1f} | {outside:.1f} |" + " |" * (1 + len(GATES)))
+    for steps, skip, guidance in itertools.product((25,), (0.1, 0.3), (1.5, 3.0, 5.0, 7.5, 10.0)):
+        p.edit.radedit |= {"steps": steps, "skip_ratio": skip, "guidance": guidance}
+        own = edited(p, samples, "radedit")
+        both = pd.concat([verdicts(p, model, samples, {"twin": twin, "radedit": own}) for model in p.models[:2]])
+        same = " | ".join(f"{agreement(both, gate):.3f}" for gate in (*GATES, "kept"))
+        inside, outside = distance(samples, own)
+        print(f"| {steps} | {skip} | {guidance} | {inside:.1f} | {outside:.1f} | {same} |", flush=True)
+
+
+def distance(samples: list[dict], edits: list[dict]) -> tuple[float, float]:
+    """Mean absolute difference from the twin in gray levels, as seen by the models: of ``region_removed`` inside the
+    regions, and of ``background_removed`` outside."""
+    paths = {(edit["source"], edit["index"], edit["edit"]): edit["path"] for edit in edits if edit["seed"] == 0}
+    inside, outside = [], []
+    for sample in samples:
+        twin, region = read_film(sample["twin"]), fill(sample["regions"], *read_film(sample["twin"]).shape)
+        letterbox = Letterbox.fit(*twin.shape[::-1], SEEN)
+        removed, background, true = (
+            letterbox.apply(film).astype(float)
+            for film in (*(read_film(paths[sample["source"], sample["index"], kind]) for kind in EDITS[:2]), twin)
+        )
+        within, paper = (letterbox.apply(mask.astype(np.uint8) * 255) > 127 for mask in (region, np.ones_like(region)))
+        inside.append(np.abs(removed - true)[within].mean())
+        outside.append(np.abs(background - true)[paper & ~within].mean())
+    return float(np.mean(inside)), float(np.mean(outside))
+
+
+def sheet(samples: list[dict], edits: dict[str, list[dict]], path: Path) -> None:
+    """For two samples of each finding: the film with its region, and the edits by the twin and by RadEdit."""
+    paths = {(name, edit["source"], edit["index"], edit["edit"]): edit["path"]
+             for name, rows in edits.items() for edit in rows if edit["seed"] == 0}  # fmt: skip
+    columns = ["film", *(f"{name}: {kind.replace('_', ' ')}" for kind in EDITS for name in edits)]
+    shown = [next(s for s in samples if (s["source"], s["finding"]) == key)
+             for key in itertools.product(PHANTOM, FINDINGS)]  # fmt: skip
+    width, height, head = 132, 156, 14
+    page = Image.new("L", (width * len(columns), (height + head) * len(shown)), 255)
+    draw = ImageDraw.Draw(page)
+    for row, sample in enumerate(shown):
+        key, top = (sample["source"], sample["index"]), row * (height + head)
+        own = [sample["film"], *(paths[name, *key, kind] for kind in EDITS for name in edits)]
+        for column, (film, title) in enumerate(zip(own, columns, strict=True)):
+            picture = Image.fromarray(read_film(film)).resize((width - 2, height))
+            if not column:
+                scale = (width - 2) / sample["width"]
+                for box in sample["regions"]:
+                    ImageDraw.Draw(picture).rectangle([scale * edge for edge in box], outline=255)
+            page.paste(picture, (column * width, top + head))
+            draw.text((column * width + 2, top + 1), title if column else sample["finding"], fill=0)
+    page.save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
