@@ -30,8 +30,8 @@ def score_case(
 
     ``medground`` scores on the native film. ``paper`` applies the reference's scorer on the film letterboxed to
     224x224, map and expert boxes alike: as shipped, the reference compares 224-pixel boxes with native ones, which is
-    nobody's intent. Hit, energy and average precision are measured on the same film. Boxes count as the map whose
-    k-th best box of n stands at (n - k + 1) / n above a zero ground.
+    nobody's intent. Hit, energy and average precision are measured on the same film. Boxes count as the map that
+    `drawn` makes of them.
 
     Raises MedgroundError for an unknown protocol or a case without expert regions on its film.
     """
@@ -43,20 +43,35 @@ def score_case(
     problem = attribution_problem(attribution, film)
     if problem:
         return {**dict.fromkeys(METRICS, 0.0), "problem": problem}
-    letterbox = Letterbox.fit(width, height, PAPER_SIDE) if protocol == "paper" else None
-    if letterbox:
-        regions = [letterbox.to_canvas(region) for region in regions]
-        width = height = PAPER_SIDE
-    inside = fill(regions, height, width)
+    letterbox = (
+        Letterbox.fit(width, height, PAPER_SIDE)
+        if protocol == "paper"
+        else Letterbox.stretch(width, height, width, height)
+    )
+    regions = [letterbox.to_canvas(region) for region in regions]
+    inside = fill(regions, letterbox.height, letterbox.width)
+    heat, problem = drawn(attribution, letterbox)
     if _given(attribution.get("grid")):
-        extent = tuple(attribution.get("extent") or film)
-        grid = np.asarray(attribution["grid"]).reshape(attribution["grid_height"], attribution["grid_width"])
-        heat = _drawn(grid, letterbox.to_canvas(extent) if letterbox else extent, height, width)
-        return _score_map(heat, invalid(grid) or invalid(heat), inside, regions, protocol)
-    boxes = [clipped for box in attribution["boxes"] if (clipped := intersect(tuple(box), film))]
-    boxes = [letterbox.to_canvas(box) for box in boxes] if letterbox else boxes
-    heat = _ranked(boxes, height, width)
-    return {**box_metrics(boxes, regions, protocol), **map_metrics(heat, inside), "problem": None}
+        return _score_map(heat, problem, inside, regions, protocol)
+    return {
+        **box_metrics(_boxes(attribution, letterbox), regions, protocol),
+        **map_metrics(heat, inside),
+        "problem": None,
+    }
+
+
+def drawn(attribution: Mapping, letterbox: Letterbox) -> tuple[np.ndarray, str | None]:
+    """An attribution without `attribution_problem` as a map ``[h, w]`` on a canvas, and why it is invalid, or None.
+
+    A grid is resampled bilinearly. The k-th best box of n stands at (n - k + 1) / n above a zero ground.
+    """
+    height, width = letterbox.height, letterbox.width
+    if not _given(attribution.get("grid")):
+        return _ranked(_boxes(attribution, letterbox), height, width), None
+    grid = np.asarray(attribution["grid"]).reshape(attribution["grid_height"], attribution["grid_width"])
+    extent = tuple(attribution.get("extent") or _film(letterbox))
+    heat = _resampled(grid, letterbox.to_canvas(extent), height, width)
+    return heat, invalid(grid) or invalid(heat)
 
 
 def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
@@ -132,7 +147,17 @@ def _score_map(
     return {**areas, **map_metrics(heat, inside), "problem": None}
 
 
-def _drawn(grid: np.ndarray, extent: Box, height: int, width: int) -> np.ndarray:
+def _film(letterbox: Letterbox) -> Box:
+    return 0.0, 0.0, float(letterbox.film_width), float(letterbox.film_height)
+
+
+def _boxes(attribution: Mapping, letterbox: Letterbox) -> list[Box]:
+    film = _film(letterbox)
+    on_film = [clipped for box in attribution["boxes"] if (clipped := intersect(tuple(box), film))]
+    return [letterbox.to_canvas(box) for box in on_film]
+
+
+def _resampled(grid: np.ndarray, extent: Box, height: int, width: int) -> np.ndarray:
     if grid.shape == (height, width) and extent == (0.0, 0.0, width, height):
         return grid
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported, not warned about

@@ -18,7 +18,7 @@ COLUMNS = ("case_id", "grid", "grid_height", "grid_width", "extent", "boxes", "s
 
 
 def load_cases(data: Path | str = "data") -> list[dict]:
-    """The kept cases, in the order of their table, each with ``width``, ``height`` and ``regions`` of its sample.
+    """The kept cases, in the order of their table, with ``film``, ``width``, ``height``, ``regions`` of their samples.
 
     Raises MedgroundError where no case was kept, or a case has no sample.
     """
@@ -36,7 +36,7 @@ def load_cases(data: Path | str = "data") -> list[dict]:
         sample = samples.get((case["source"], case["index"]))
         if sample is None:
             raise MedgroundError(f"{path}: case {case['case_id']} has no sample under {data}/samples; run `dvc repro`")
-        case.update({name: sample[name] for name in ("width", "height", "regions")})
+        case.update({name: sample[name] for name in ("film", "width", "height", "regions")})
     return kept
 
 
@@ -54,7 +54,7 @@ def read_attributions(path: Path | str, columns: Sequence[str] = COLUMNS) -> Ite
     Raises MedgroundError where the file is not Parquet.
     """
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file:
             present = [name for name in columns if name in file.schema_arrow.names]
             for batch in file.iter_batches(BATCH, columns=present, use_threads=False):
                 yield from _rows(batch)
