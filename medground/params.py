@@ -33,6 +33,8 @@ SCHEMA = {
     "answer": {"max_new_tokens": int, "batch_size": int},
     "verify": {"seeds": int, "agreement": int, "most": int},
     "transport": {"solver": ("separable", "pot", "pot-cuda")},
+    "eyes": {"detector": str, "segmenter": str},
+    "score": {"faithfulness": int, "steps": int},
     "rank": {"bootstrap": int, "level": float},
     "publish": {"hide_test_regions": bool},
 }

@@ -115,6 +115,13 @@ SCORES = _schema(
     ("average_precision", pa.float64()),
     ("problem", pa.string(), None),  # why a case scored the worst value
 )
+FAITHFULNESS = _schema(
+    ("entry", pa.string()),
+    *_CASE,
+    ("deletion", pa.float64()),  # area under the answer's probability as the film goes, hottest first; small is good
+    ("insertion", pa.float64()),  # the same as the blurred film becomes sharp again; large is good
+    ("problem", pa.string(), None),  # why a case scored the worst value: deletion 1, insertion 0
+)
 BOARD = _schema(
     ("track", pa.string()),  # "all", or mode=..., model=..., source=..., finding=... ; split is its own column
     ("split", pa.string()),
@@ -137,6 +144,13 @@ BOARD = _schema(
     ("tie", pa.string()),  # letters; entries that share one cannot be told apart
     ("seconds", pa.float64(), None),  # mean a case
     ("iou_paper", pa.float64(), None),  # the same mean under the paper's scorer
+    ("measured", pa.int64()),  # of the cases, those on which deletion and insertion were measured; without any: null
+    ("deletion", pa.float64(), None),
+    ("deletion_low", pa.float64(), None),
+    ("deletion_high", pa.float64(), None),
+    ("insertion", pa.float64(), None),
+    ("insertion_low", pa.float64(), None),
+    ("insertion_high", pa.float64(), None),
 )
 
 

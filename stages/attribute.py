@@ -1,6 +1,7 @@
 """What each method says about a model's verified cases: data/attributions/<model>/<method>.parquet.
 
-Several methods in one run share the loaded model.
+All methods share the processes and the model that these load. A method's table that was made from the same cases,
+settings and code is left as it is, so that one more method costs only its own time.
 """
 
 from __future__ import annotations
@@ -13,36 +14,41 @@ from medground.attribution import method
 from medground.attribution.explain import Explain
 from medground.attribution.items import Items, kept_cases
 from medground.cli import friendly
+from medground.lvlm import checkpoints
+
+# What the tables depend on, as dvc.yaml lists it: other changes of the package leave them as they are.
+CODE = (
+    "attribution", "causality/intervene.py", "geometry.py", "images.py", "lvlm", "segmentation/checkpoint.py",
+    "segmentation/detector.py", "segmentation/medsam.py", "transport",
+)  # fmt: skip
 
 
 @friendly
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--method", required=True, nargs="+")
-    arguments = parser.parse_args()
-    p = params.load()
-    methods = [method(name).seeded(p.seed) for name in arguments.method]
-    cases = kept_cases(arguments.model)
-    for chosen in methods:
-        items = Items(Path("."), chosen.concepts, chosen.needs_normal)
-        options = engine.options(
-            p, items.tables, model=arguments.model, method=chosen.name, method_settings=chosen.settings
-        )
-        if not chosen.needs_model:
-            options["workers"] = 1  # a floor is done before a second process has started
-        out = Path("data/attributions") / arguments.model / f"{chosen.name}.parquet"
-        engine.map(
-            Explain(arguments.model, chosen, items),
-            cases,
-            key=lambda case: case["case_id"],
-            out=out,
-            schema=records.ATTRIBUTIONS,
-            **options,
-        )
-        rows = records.read_table(out, records.ATTRIBUTIONS).select(["seconds", "forwards"]).to_pandas()
-        print(f"{arguments.model} {chosen.name}: {len(rows)} cases, {rows.seconds.sum():.1f} s, "
-              f"{rows.forwards.sum()} forwards")  # fmt: skip
+    model, p = parser.parse_args().model, params.load()
+    cases = kept_cases(model)
+    out = Path("data/attributions") / model
+    methods, tables = {}, []
+    for name in p.methods:
+        chosen = method(name).configured(p)
+        methods[name] = chosen, Items(Path("."), chosen.concepts, chosen.needs_normal)
+        weights = [checkpoints.revision(where) for where in (model, *chosen.checkpoints)]
+        inputs, settings = methods[name][1].tables, chosen.settings
+        about = engine.about(p, inputs, CODE, model=model, method=name, method_settings=settings, weights=weights)
+        jobs = [(name, case) for case in cases]
+        tables.append(engine.Table(out / f"{name}.parquet", jobs, _case_id, records.ATTRIBUTIONS, **about))
+    for stale in set(out.glob("*.parquet")) - {table.out for table in tables}:
+        stale.unlink()
+    engine.map_tables(Explain(model, methods), tables, name=p.engine.name, workers=p.engine.workers)
+    for name, table in zip(methods, tables, strict=True):
+        rows = records.read_table(table.out, records.ATTRIBUTIONS).select(["seconds", "forwards"]).to_pandas()
+        print(f"{model} {name}: {len(rows)} cases, {rows.seconds.sum():.1f} s, {rows.forwards.sum()} forwards")
+
+
+def _case_id(job: tuple[str, dict]) -> str:
+    return job[1]["case_id"]
 
 
 if __name__ == "__main__":

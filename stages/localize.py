@@ -9,7 +9,8 @@ import pandas as pd
 
 from medground import engine, params, records
 from medground.cli import friendly
-from medground.transport import Localize, References, copies, overlap
+from medground.lvlm import checkpoints
+from medground.transport import TIGHTENED, Localize, References, copies, overlap
 
 TABLES = {"medground": "concepts", "paper": "paper"}
 REFERENCES = Path("data/references/references.parquet")
@@ -23,13 +24,16 @@ def main() -> None:
     samples = [sample for table in tables for sample in records.read_rows(table, records.SAMPLES)]
     found = {}
     for protocol, name in TABLES.items():
+        segmenter = p.eyes.segmenter if protocol in TIGHTENED else None
+        settings = {"protocol": protocol, "transport": vars(p.transport), "segmenter": segmenter}
+        settings["weights"] = segmenter and checkpoints.revision(segmenter)
         engine.map(
-            Localize(REFERENCES, protocol, p.transport.solver),
+            Localize(REFERENCES, protocol, p.transport.solver, segmenter),
             samples,
             key=lambda sample: f"{sample['source']}/{sample['index']}",
             out=out / f"{name}.parquet",
             schema=records.CONCEPTS,
-            **engine.options(p, [*tables, REFERENCES], protocol=protocol, transport=vars(p.transport)),
+            **engine.options(p, [*tables, REFERENCES], **settings),
         )
         found[protocol] = records.read_rows(out / f"{name}.parquet", records.CONCEPTS)
     references = References.read(REFERENCES)

@@ -19,7 +19,9 @@ def main() -> None:
     out = Path("data/board")
     cases = load_cases("data")
     facts = {entry["entry"]: entry for entry in json.loads(Path("data/scores/entries.json").read_text())}
-    results = ranking.Results.of(records.read_table("data/scores/scores.parquet", records.SCORES), cases)
+    scores = records.read_table("data/scores/scores.parquet", records.SCORES)
+    measured = records.read_table("data/scores/faithfulness.parquet", records.FAITHFULNESS)
+    results = ranking.Results.of(scores, cases, measured)
     drawn = {"resamples": p.rank.bootstrap, "level": p.rank.level, "seed": p.seed}
     kinds = {name: entry["kind"] for name, entry in facts.items()}
     seconds = {name: entry["seconds"] for name, entry in facts.items()}

@@ -23,8 +23,9 @@ import providers
 
 REPOSITORY = Path(__file__).parents[1]
 MODEL = REPOSITORY / "models" / "phantom-gemma3"
+EYES = {"detector": REPOSITORY / "models" / "phantom-owlvit", "segmenter": REPOSITORY / "models" / "phantom-sam"}
 CT = REPOSITORY / "data" / "raw" / "ct"
-METHODS = ["medfocus", "medfocus_paper", "occlusion", "rollout", "random", "center_box", "whole_film"]
+METHODS = ["medfocus", "medfocus_paper", "occlusion", "rollout", "prompting_medsam", "random", "whole_film"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not MODEL.is_dir(), reason="no phantom model in models/"),
@@ -53,7 +54,8 @@ def workplace(tmp_path, monkeypatch, films):
     """A repository of its own: stages and models of this one, films of the four providers, and a profile."""
     monkeypatch.setenv("MEDGROUND_DATA_ROOT", str(providers.build(tmp_path / "cxr", films)))
     monkeypatch.chdir(tmp_path)
-    copytree(MODEL, tmp_path / "models" / MODEL.name)
+    for model in (MODEL, *EYES.values()):
+        copytree(model, tmp_path / "models" / model.name)
     (tmp_path / "submissions").mkdir()
     (tmp_path / "data" / "raw").mkdir(parents=True)
     (tmp_path / "data" / "raw" / "ct").symlink_to(CT)
@@ -64,9 +66,11 @@ def activate(name, workplace):
     """The profile as it is shipped, but with small models, few steps and few methods."""
     values = yaml.safe_load((REPOSITORY / "profiles" / f"{name}.yaml").read_text())
     values |= {"models": [MODEL.name], "methods": METHODS}
+    values["eyes"] = {role: f"models/{model.name}" for role, model in EYES.items()}
     values["engine"]["workers"] = 1
     values["phantom"]["references"] = 2
     values["answer"]["max_new_tokens"] = 32
+    values["score"] = {"faithfulness": 1, "steps": 2}
     values["rank"]["bootstrap"] = 50
     values["edit"]["radedit"] |= {**parts.radedit(workplace / "parts"), "size": 112, "steps": 10, "skip_ratio": 0.8}
     (workplace / "profiles").mkdir()
@@ -111,3 +115,23 @@ def test_a_profile_runs_from_the_providers_files_to_the_board(profile, count, wo
     board = records.read_rows("data/board/board.parquet", records.BOARD)
     assert {row["entry"] for row in board if row["track"] == "all"} >= set(METHODS)
     assert Path("data/hub").is_dir()
+    findings = {case["finding"] for case in cases if case["kept"] and case["split"] == "test"}
+    assert len(list(Path("data/report").glob("*.png"))) == len(findings)
+    one_more_method(monkeypatch)
+
+
+def one_more_method(monkeypatch):
+    """A method that is put in or taken out of params.yaml costs its own work, and leaves the others' tables alone."""
+    from stages import attribute
+
+    def made():
+        return {path.stem: path.stat().st_mtime_ns for path in Path("data/attributions", MODEL.name).iterdir()}
+
+    before = made()
+    values = yaml.safe_load(Path("params.yaml").read_text()) | {"methods": [*METHODS[1:], "gradcam"]}
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    monkeypatch.setattr(sys, "argv", ["attribute", "--model", MODEL.name])
+    attribute.main()
+    after = made()
+    assert set(after) == {*METHODS[1:], "gradcam"}
+    assert after.items() - before.items() == {("gradcam", after["gradcam"])}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from .items import Items
 from .method import Method
@@ -11,15 +13,21 @@ from .method import Method
 
 @dataclass
 class Explain:
-    """Run ``method`` on kept cases of ``model``. The model is loaded where it is needed, once a process."""
+    """Explain kept cases of ``model``, given as pairs of a method's name and a row of the cases table.
+
+    ``methods`` has each method with what makes its items. The model is loaded where it is needed, once a process.
+    """
 
     model: str
-    method: Method
-    items: Items
+    methods: Mapping[str, tuple[Method, Items]]
 
-    def __call__(self, cases: list[dict]) -> list[dict]:
-        lvlm = _loaded(self.model) if self.method.needs_model else None
-        return [found.row() for found in self.method.attribute(lvlm, [self.items(case) for case in cases])]
+    def __call__(self, jobs: list[tuple[str, dict]]) -> list[dict]:
+        return [row for name, some in groupby(jobs, lambda job: job[0]) for row in self._explain(name, some)]
+
+    def _explain(self, name: str, jobs) -> list[dict]:
+        method, items = self.methods[name]
+        lvlm = _loaded(self.model) if method.needs_model else None
+        return [found.row() for found in method.attribute(lvlm, [items(case) for _, case in jobs])]
 
 
 @lru_cache(maxsize=1)

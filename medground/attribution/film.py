@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import MedgroundError
 from ..lvlm import load_lvlm, prompts
-from ..transport import Locator, References
+from ..segmentation.medsam import MedSAM
+from ..transport import TIGHTENED, Locator, References
 from ..transport.normal import Normal
 from .method import Attribution, Item, Method
 from .registry import method
@@ -39,9 +40,15 @@ class Anatomy:
     normal: Normal
 
     @classmethod
-    def read(cls, references: Path | str, chosen: Method) -> Anatomy:
-        """As ``chosen`` needs it, from a table of ``records.REFERENCES``."""
-        locator = Locator(References.read(references), "paper" if chosen.concepts == "paper" else "medground")
+    def read(cls, references: Path | str, chosen: Method, segmenter: str | None = None) -> Anatomy:
+        """As ``chosen`` needs it, from a table of ``records.REFERENCES``.
+
+        ``segmenter`` is the checkpoint of the SAM that tightens boxes where the protocol does (`TIGHTENED`); without
+        it they stay as they were carried over.
+        """
+        protocol = "paper" if chosen.concepts == "paper" else "medground"
+        medsam = MedSAM.load(segmenter) if segmenter and protocol in TIGHTENED else None
+        locator = Locator(References.read(references), protocol, segmenter=medsam)
         return cls(locator, Normal(locator))
 
 
@@ -49,16 +56,24 @@ class MedFocus:
     """MedFocus on single films: ``MedFocus("models/phantom-gemma3").attribute(film, question).boxes``.
 
     ``model`` is a key, path or Hub id, or a loaded LVLM; ``references`` the table of normal films with concept masks;
-    ``protocol`` is ``medground`` or ``paper``; ``settings`` change the method's (see the registry).
+    ``protocol`` is ``medground`` or ``paper``, ``segmenter`` the SAM that tightens concept boxes where the protocol
+    does; ``settings`` change the method's (see the registry).
     """
 
-    def __init__(self, model, references: Path | str = REFERENCES, protocol: str = "medground", **settings):
+    def __init__(
+        self,
+        model,
+        references: Path | str = REFERENCES,
+        protocol: str = "medground",
+        segmenter: str | None = None,
+        **settings,
+    ):
         names = {"medground": "medfocus", "paper": "medfocus_paper"}
         if protocol not in names:
             raise MedgroundError(f"unknown protocol {protocol!r} of MedFocus; known: {', '.join(names)}")
         self.lvlm = load_lvlm(model) if isinstance(model, (str, Path)) else model
         self.method = method(names[protocol]).with_settings(**settings)
-        self.anatomy = Anatomy.read(references, self.method)
+        self.anatomy = Anatomy.read(references, self.method, segmenter)
 
     def attribute(self, film: np.ndarray, question: str, mode: str = "direct") -> Attribution:
         """Why the model answers ``question`` about a film (uint8 ``[H, W]``) as it does; boxes in native pixels."""

@@ -42,6 +42,24 @@ class Attribution:
     seconds: float = 0.0
     forwards: int = 0
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Attribution:
+        """The attribution of a row of ``records.ATTRIBUTIONS``."""
+        grid = row["grid"]
+        if grid is not None:
+            grid = np.asarray(grid, np.float32).reshape(row["grid_height"], row["grid_width"])
+        return cls(
+            case_id=row["case_id"],
+            grid=grid,
+            extent=row["extent"] and tuple(row["extent"]),
+            boxes=None if row["boxes"] is None else [tuple(box) for box in row["boxes"]],
+            concepts=row["concepts"] and [(c["concept"], tuple(c["box"]), c["effect"]) for c in row["concepts"]],
+            tokens=row["tokens"] and [(t["token"], t["effect"]) for t in row["tokens"]],
+            note=row["note"] and json.loads(row["note"]),
+            seconds=row["seconds"],
+            forwards=row["forwards"],
+        )
+
     def row(self) -> dict:
         """The row of ``records.ATTRIBUTIONS``."""
         grid = None if self.grid is None else np.asarray(self.grid, np.float32)
@@ -87,6 +105,11 @@ class Method:
         """Whether its items come with a normal film, drawn from the references."""
         return self.settings.get("fill") == "normal"
 
+    @property
+    def checkpoints(self) -> list[str]:
+        """The folders or Hub ids of the models that it uses besides the one that it explains."""
+        return [self.settings[name] for name in ("detector", "segmenter") if name in self.settings]
+
     def with_settings(self, **settings: Any) -> Method:
         """The same method, some settings changed; an unknown one raises MedgroundError."""
         unknown = sorted(set(settings) - set(self.settings))
@@ -95,9 +118,10 @@ class Method:
             raise MedgroundError(f"method {self.name} has no setting {', '.join(unknown)}; it has: {known}")
         return replace(self, settings={**self.settings, **settings})
 
-    def seeded(self, seed: int) -> Method:
-        """The same method with this seed, if chance has a part in it."""
-        return self.with_settings(seed=seed) if "seed" in self.settings else self
+    def configured(self, params: Any) -> Method:
+        """The same method with the seed, the detector and the segmenter of ``params``, where it has such settings."""
+        given = {"seed": params.seed, "detector": params.eyes.detector, "segmenter": params.eyes.segmenter}
+        return self.with_settings(**{name: value for name, value in given.items() if name in self.settings})
 
     def attribute(self, lvlm: Any, items: Sequence[Item]) -> list[Attribution]:
         """One attribution per item, in order; the batch's wall time is shared out evenly."""

@@ -15,16 +15,20 @@ from .local import gpus
 
 
 def options(params: SimpleNamespace, inputs: Iterable[Path | str], **settings) -> dict:
-    """Keyword arguments for `engine.map`: the engine of ``params``, a fingerprint, and the table's provenance.
+    """Keyword arguments for `engine.map`: where to run, and `about` the table."""
+    return {"name": params.engine.name, "workers": params.engine.workers} | about(params, inputs, **settings)
 
-    The fingerprint covers the bytes of the ``inputs``, the ``settings`` (JSON values), the seed and the package's
-    code: batches that an interrupted run left are used again only where all of these are the same.
+
+def about(params: SimpleNamespace, inputs: Iterable[Path | str], code: tuple[str, ...] = ("",), **settings) -> dict:
+    """What `engine.Table` wants to know besides its items: batch size, fingerprint and provenance.
+
+    The fingerprint covers the bytes of the ``inputs``, the ``settings`` (JSON values), the seed and the ``code`` (files
+    and folders of the package; all of it if not given): batches that an interrupted run left, and tables, are used
+    again only where all of these are the same.
     """
-    depends = [str(params.seed), json.dumps(settings, sort_keys=True), _code()]
+    depends = [str(params.seed), json.dumps(settings, sort_keys=True), _code(code)]
     depends += [f"{path} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}" for path in inputs]
     return {
-        "name": params.engine.name,
-        "workers": params.engine.workers,
         "batch_size": params.engine.batch_size,
         "fingerprint": hashlib.sha256("\n".join(depends).encode()).hexdigest(),
         "made_by": provenance(params, **settings),
@@ -44,10 +48,11 @@ def provenance(params: SimpleNamespace, **settings) -> dict:
 
 
 @cache
-def _code() -> str:
+def _code(parts: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(path.read_bytes())
+    for part in (Path(__file__).parents[1] / name for name in parts):
+        for path in sorted(part.rglob("*.py")) if part.is_dir() else [part]:
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

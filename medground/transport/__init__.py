@@ -4,11 +4,12 @@ from .concepts import Localize, copies, overlap
 from .references import References
 from .registration import Registration
 from .sinkhorn import SOLVERS
-from .transfer import PROTOCOLS, Locator, transfer_boxes
+from .transfer import PROTOCOLS, TIGHTENED, Locator, transfer_boxes
 
 __all__ = [
     "PROTOCOLS",
     "SOLVERS",
+    "TIGHTENED",
     "Localize",
     "Locator",
     "References",

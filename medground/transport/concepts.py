@@ -15,34 +15,42 @@ from ..geometry import Box, Letterbox, area, box_of, intersect
 from ..images import read_film
 from .references import References
 from .registration import SIDE, Registration
-from .transfer import Locator
+from .transfer import Located, Locator
 
 
 @dataclass
 class Localize:
-    """Rows of `records.SAMPLES` in, rows of `records.CONCEPTS` out; reads the references once."""
+    """Rows of `records.SAMPLES` in, rows of `records.CONCEPTS` out; reads the references once.
+
+    ``segmenter`` is the checkpoint of a SAM that tightens every box, or None.
+    """
 
     references: Path
     protocol: str = "medground"
     solver: str = "separable"
+    segmenter: str | None = None
 
     def __call__(self, samples: list[dict]) -> list[dict]:
         """Raises MedgroundError naming the film on which nothing can be found."""
-        found = {film: self._find(film) for film in {sample["film"] for sample in samples}}
+        names = list(dict.fromkeys(sample["film"] for sample in samples))
+        films = [read_film(name) for name in names]
+        transferred = [self._transferred(*named) for named in zip(names, films, strict=True)]
+        found = dict(zip(names, self._locator.tightened(films, transferred), strict=True))
         return [
             {**_key(s), "concept": c, "box": box, "reference": name, "cost": cost}
             for s in samples for c, box, name, cost in found[s["film"]]
         ]  # fmt: skip
 
-    def _find(self, film: str) -> list[tuple[str, Box, str, float]]:
+    def _transferred(self, name: str, film: np.ndarray) -> list[Located]:
         try:
-            return self._locator(read_film(film))
+            return self._locator.transferred(film)
         except MedgroundError as error:
-            raise MedgroundError(f"{film}: {error}; remove its samples") from None
+            raise MedgroundError(f"{name}: {error}; remove its samples") from None
 
     @cached_property
     def _locator(self) -> Locator:
-        return Locator(References.read(self.references), self.protocol, Registration(solver=self.solver))
+        how = Registration(solver=self.solver)
+        return Locator(References.read(self.references), self.protocol, how, _segmenter(self.segmenter))
 
 
 def copies(samples: Iterable[Mapping], references: References, names: Mapping[tuple, str] | None = None) -> list[dict]:
@@ -76,6 +84,14 @@ def overlap(samples: Iterable[Mapping], rows: Iterable[Mapping]) -> dict[str, fl
         return {}
     means = {concept: float(np.mean(values)) for concept, values in scores.items()}
     return {"mean": float(np.mean(list(means.values()))), **means}
+
+
+def _segmenter(where: str | None):
+    if where is None:
+        return None
+    from ..segmentation.medsam import MedSAM  # imports torch
+
+    return MedSAM.load(where)
 
 
 def _films(samples: Iterable[Mapping]) -> Iterator[Mapping]:

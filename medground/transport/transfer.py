@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +15,12 @@ from . import paper
 from .references import Atlas, References, outline
 from .registration import SIDE, Registration, Template, Warp
 
+if TYPE_CHECKING:
+    from ..segmentation.medsam import MedSAM  # imports torch
+
 PROTOCOLS = ("medground", "paper")
+TIGHTENED = ("paper",)  # protocols whose boxes a segmenter tightens
+Located = tuple[str, Box, str, float]  # concept, box in the film's pixels, reference, cost
 _FRAME = (0.0, 0.0, float(SIDE), float(SIDE))
 
 
@@ -53,17 +59,30 @@ class Locator:
 
     ``medground`` registers a film once, to the atlas of all references; a box is the mean of what they say, where most
     of them have the concept; the reference is ``atlas``. ``paper`` takes the reference whose transport costs least.
+    With a ``segmenter``, every box then prompts it and becomes the tight box of what it finds.
     """
 
     references: References
     protocol: str = "medground"
     how: Registration = field(default_factory=Registration)
+    segmenter: MedSAM | None = None
 
-    def __call__(self, film: np.ndarray) -> list[tuple[str, Box, str, float]]:
-        """(concept, box in the film's pixels, reference, cost) for the concepts found on a uint8 film ``[h, w]``.
+    def __call__(self, film: np.ndarray) -> list[Located]:
+        """The concepts found on a uint8 film ``[h, w]``. Raises MedgroundError for a film without contrast."""
+        return self.tightened([film], [self.transferred(film)])[0]
 
-        Raises MedgroundError for a film without contrast.
-        """
+    def tightened(self, films: Sequence[np.ndarray], found: Sequence[list[Located]]) -> list[list[Located]]:
+        """What was transferred to each of several films, its boxes tightened by the segmenter if there is one."""
+        if self.segmenter is None:
+            return list(found)
+        boxes = self.segmenter.refine(films, [[box for _, box, *_ in some] for some in found])
+        return [
+            [(concept, box, *rest) for (concept, _, *rest), box in zip(some, tight, strict=True)]
+            for some, tight in zip(found, boxes, strict=True)
+        ]
+
+    def transferred(self, film: np.ndarray) -> list[Located]:
+        """The concepts as they were carried over from the references, before any segmenter."""
         height, width = film.shape
         letterbox = Letterbox.fit(width, height, SIDE)
         found, name, cost = (self._paper if _of(self.protocol) == "paper" else self._medground)(letterbox.apply(film))

@@ -85,15 +85,20 @@ def test_missing_rows_are_named(repository):
 @pytest.mark.parametrize("name", ["medfocus", "rollout", "whole_film"])
 def test_rows_of_kept_cases(name, repository):
     chosen, cases = method(name), kept_cases("tiny")
-    rows = Explain("tiny", chosen, Items(Path("."), chosen.concepts, chosen.needs_normal))(cases)
+    methods = {name: (chosen, Items(Path("."), chosen.concepts, chosen.needs_normal))}
+    jobs = [(name, case) for case in cases]
+    rows = Explain("tiny", methods)(jobs)
     records.write_table(rows, records.ATTRIBUTIONS, "out.parquet")
     back = records.read_rows("out.parquet", records.ATTRIBUTIONS)
     assert [row["case_id"] for row in back] == [row["case_id"] for row in cases]
     assert all((row["grid"] is None) != (row["boxes"] is None) for row in back)
-    again = Explain("tiny", chosen, Items(Path("."), chosen.concepts, chosen.needs_normal))(cases)
+    again = Explain("tiny", methods)(jobs)
     assert [{**row, "seconds": 0, "grid": None} for row in rows] == [{**r, "seconds": 0, "grid": None} for r in again]
 
 
 def test_a_floor_loads_no_model(repository):
-    rows = Explain("no such model", method("random"), Items(Path(".")))(kept_cases("tiny"))
-    assert len(rows) == 3
+    methods = {name: (method(name), Items(Path("."))) for name in ("random", "center_box")}
+    jobs = [(name, case) for name in methods for case in kept_cases("tiny")]
+    rows = Explain("no such model", methods)(jobs)
+    assert [row["case_id"] for row in rows] == [case["case_id"] for _, case in jobs]
+    assert rows[0]["boxes"] != rows[3]["boxes"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,6 +68,12 @@ def test_registry():
     with pytest.raises(MedgroundError, match=r"unknown method 'gradcamm'; known: .*gradcam"):
         method("gradcamm")
     assert method("rise").with_settings(seed=3).settings["seed"] == 3 and method("rise").settings["seed"] == 0
+    eyes = SimpleNamespace(detector="models/d", segmenter="org/s")
+    params = SimpleNamespace(seed=9, eyes=eyes)
+    assert method("rise").configured(params).settings == {**method("rise").settings, "seed": 9}
+    assert method("medfocus").configured(params) == method("medfocus")
+    asked = method("prompting_medsam").configured(params).settings
+    assert asked == {**method("prompting_medsam").settings, "detector": "models/d", "segmenter": "org/s"}
     with pytest.raises(MedgroundError, match="method rise has no setting maskz; it has: cells, masks"):
         method("rise").with_settings(maskz=3)
 

@@ -52,8 +52,57 @@ def calls(tmp_path):
 
 
 def test_rows_come_in_the_order_of_the_items(run):
-    assert run() == run(workers=2) == [{"item": i, "square": i * i} for i in range(10)]
+    alone = run()
+    Path("out.parquet").unlink()
+    assert alone == run(workers=2) == [{"item": i, "square": i * i} for i in range(10)]
     assert not list(Path(".progress").iterdir())
+
+
+def test_a_table_that_is_up_to_date_is_left(run, tmp_path):
+    run()
+    assert run() == [{"item": i, "square": i * i} for i in range(10)]
+    assert calls(tmp_path) == dict.fromkeys(range(10), 1)
+    run(items=range(11))
+    run(items=range(11), fingerprint="b")
+    assert calls(tmp_path) == dict.fromkeys(range(10), 3) | {10: 2}
+    Path("out.parquet").write_bytes(b"damaged")
+    assert len(run(items=range(11), fingerprint="b")) == 11
+    run(items=[1], fingerprint="")
+    run(items=[1], fingerprint="")
+    assert calls(tmp_path)[1] == 6, "what is not known to be the same is made anew"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_tables_share_the_processes_and_what_these_load(workers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trace").mkdir()
+    wanted = {"low": range(5), "none": [], "high": range(3, 9)}
+    tables = [engine.Table(f"{name}.parquet", items, str, SCHEMA, 2, name) for name, items in wanted.items()]
+    engine.map_tables(Loads(tmp_path / "trace"), tables[:1], workers=workers)
+    engine.map_tables(Loads(tmp_path / "trace"), tables, workers=workers)
+    for name, items in wanted.items():
+        assert records.read_rows(f"{name}.parquet", SCHEMA) == [{"item": i, "square": i * i} for i in items]
+    assert calls(tmp_path) == {0: 1, 1: 1, 2: 1, 3: 2, 4: 2, 5: 1, 6: 1, 7: 1, 8: 1}
+    assert len((tmp_path / "trace" / "loads").read_text()) <= 2 * workers
+    assert not list(Path(".progress").iterdir())
+
+
+def test_tables_are_written_as_they_are_done_and_a_failure_keeps_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trace").mkdir()
+
+    class Fails(Square):
+        def __call__(self, items):
+            if 7 in items:
+                raise KeyboardInterrupt
+            return super().__call__(items)
+
+    tables = [engine.Table(f"{n}.parquet", range(n, n + 4), str, SCHEMA, 2, str(n)) for n in (0, 4)]
+    with pytest.raises(KeyboardInterrupt):
+        engine.map_tables(Fails(tmp_path / "trace"), tables, workers=1)
+    assert Path("0.parquet").exists() and not Path("4.parquet").exists()
+    engine.map_tables(Square(tmp_path / "trace"), tables, workers=1)
+    assert calls(tmp_path) == dict.fromkeys(range(8), 1)
 
 
 def test_no_items_make_an_empty_table(run):

@@ -39,6 +39,29 @@ def test_rows_fit_the_table(repository, golden, protocol):
     assert Localize("references.parquet", protocol)(repository[2:]) == rows[2 * len(golden.concepts) :]
 
 
+class Shrinker:
+    """In place of a segmenter: takes a pixel off every side, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def refine(self, films, boxes):
+        self.asked.append([film.shape for film in films])
+        return [[(x1 + 1, y1 + 1, x2 - 1, y2 - 1) for x1, y1, x2, y2 in some] for some in boxes]
+
+
+@pytest.mark.parametrize("protocol", ["medground", "paper"])
+def test_a_segmenter_sees_all_films_of_a_batch_at_once(repository, protocol, monkeypatch):
+    plain = Localize("references.parquet", protocol)(repository)
+    segmenter = Shrinker()
+    monkeypatch.setattr("medground.segmentation.medsam.MedSAM.load", lambda where: segmenter)
+    tight = Localize("references.parquet", protocol, segmenter="models/some-sam")(repository)
+    assert segmenter.asked == [[(224, 224)] * 2]
+    for before, after in zip(plain, tight, strict=True):
+        (x1, y1, x2, y2), rest = before.pop("box"), after.pop("box")
+        assert rest == (x1 + 1, y1 + 1, x2 - 1, y2 - 1) and before == after
+
+
 def test_the_film_is_named(repository, tmp_path):
     write_film("films/black.png", np.zeros((224, 224), np.uint8))
     with pytest.raises(MedgroundError, match=r"films/black.png: a film has no contrast.*remove its samples"):
