@@ -9,7 +9,9 @@ from leaderboard import charts, entries, tables
 from leaderboard.tables import METRICS
 from leaderboard.text import safe_csv
 
+FAITHFUL = {"deletion": "Deletion ↓", "insertion": "Insertion ↑"}
 KINDS = {"method": "Methods", "submission": "Submissions", "floor": "Floors"}
+FAITHFUL_HELP = "Area under the answer's probability while the film goes (or comes back) in the order of the map"
 SHOWN = 25  # entries drawn at once
 
 
@@ -41,10 +43,12 @@ def filters(board: pd.DataFrame) -> pd.DataFrame:
     with second, st.container(horizontal=True):
         word = st.text_input("Find an entry", placeholder="part of its name")
         order = st.selectbox(
-            "Sort by", ["rank", *METRICS, "seconds"], format_func=lambda m: METRICS.get(m, m.capitalize())
+            "Sort by",
+            ["rank", *METRICS, *FAITHFUL, "seconds"],
+            format_func=lambda m: {**METRICS, **FAITHFUL}.get(m, m.capitalize()),
         )
     board = board[board.kind.isin(kinds) & board.entry.str.contains(word, case=False, regex=False)]
-    return board.sort_values([order, "entry"], ascending=order in ("rank", "seconds"), ignore_index=True)
+    return board.sort_values([order, "entry"], ascending=order in ("rank", "seconds", "deletion"), ignore_index=True)
 
 
 def readable(board: pd.DataFrame) -> pd.DataFrame:
@@ -58,6 +62,8 @@ def readable(board: pd.DataFrame) -> pd.DataFrame:
     table["Kind"] = board.kind.map({"method": "reproduced here"}).fillna(board.kind)
     for key, name in list(METRICS.items())[1:]:
         table[name] = board[key]
+    for key, name in FAITHFUL.items():
+        table[name] = [_measured(row, key) for row in board.to_dict("records")]
     table["Coverage"] = board.coverage
     table["Cases"] = board.cases
     table["Seconds a case"] = board.seconds
@@ -66,6 +72,13 @@ def readable(board: pd.DataFrame) -> pd.DataFrame:
     if claimed:
         table["IoU, claimed"] = board.entry.map(claimed)
     return table
+
+
+def _measured(row: dict, key: str) -> str:
+    """Deletion or insertion with its interval, where it was measured."""
+    if not row["measured"]:
+        return "not measured"
+    return f"{row[key]:.3f} ({row[f'{key}_low']:.3f}–{row[f'{key}_high']:.3f})"
 
 
 def show(board: pd.DataFrame) -> None:
@@ -91,6 +104,7 @@ def show(board: pd.DataFrame) -> None:
             "Ties": st.column_config.TextColumn(width=50, help="Entries that share a letter cannot be told apart"),
             "Coverage": st.column_config.NumberColumn(format="percent", help="Share of the cases with a valid map"),
             "Seconds a case": st.column_config.NumberColumn(format="%.2f"),
+            **{name: st.column_config.TextColumn(help=FAITHFUL_HELP) for name in FAITHFUL.values()},
             **{name: decimals for name in (*METRICS.values(), "IoU, paper's scorer", "IoU, claimed")},
         },
         alt="The board: one row an entry",
@@ -99,9 +113,15 @@ def show(board: pd.DataFrame) -> None:
         st.download_button(
             "Download this table", safe_csv(board), "medground-board.csv", "text/csv", icon=":material/download:"
         )
-        st.caption("Tick a row to read about its entry.")
+        st.caption("Tick a row to read about its entry." + measured_on(board))
     if picked.selection.rows:
         entries.card(board.iloc[picked.selection.rows[0]])
+
+
+def measured_on(board: pd.DataFrame) -> str:
+    """On how many cases deletion and insertion were measured, which costs hundreds of forward passes a case."""
+    most = board.measured.max()
+    return f" Deletion and insertion are means over {most:,} of the cases." if most else ""
 
 
 def explain() -> None:
@@ -115,6 +135,9 @@ def explain() -> None:
 - **Floors** look at no model: a random map, the centre of the film, the whole film. The dashed line is the best of
   those shown. An entry that does not clear it has shown nothing.
 - **Pointing**, **energy inside** and **average precision** need no threshold.
+- **Deletion** and **insertion** ask the model and not the expert: how likely its answer stays while the film is taken
+  away, what the map calls most important first (lower is better), and how soon it comes back as the blurred film
+  is sharpened in the same order (higher is better). They are measured on some test cases, and do not rank.
 - The **paper's scorer** is kept beside ours so that published numbers can be compared; it does not rank.
 """
         )

@@ -19,6 +19,7 @@ from medground import submission
 from medground.errors import MedgroundError
 from medground.submission import CARD, TABLE
 from medground.submission.preview import NAME
+from medground.submission.schema import MAX_TABLE_BYTES
 
 CODE = """from medground.submission import write
 
@@ -38,8 +39,8 @@ def how() -> None:
         st.code(CODE, language="python")
         st.markdown(
             "A map covers the whole film unless you say which native `extent` it covers. Boxes are in native pixels, "
-            "the best first. A case that is missing scores 0. Large files go faster as a pull request that adds the "
-            "folder under `submissions/`, or with `medground submit`."
+            f"the best first. A case that is missing scores 0. `{TABLE}` may have {MAX_TABLE_BYTES >> 20:,} MB; large "
+            "files go faster as a pull request that adds the folder under `submissions/`, or with `medground submit`."
         )
 
 
@@ -82,7 +83,8 @@ def files(cases: pd.DataFrame) -> tuple[bytes, bytes | None]:
         card = sent.getvalue() if sent else b""
     else:
         card = card_by_form(cases)
-    table = st.file_uploader(f"{TABLE}", type=["parquet"], key="submit_table")
+    limit = f"At most {MAX_TABLE_BYTES >> 20:,} MB; maps on a model's own token grid take a few."
+    table = st.file_uploader(f"{TABLE}", type=["parquet"], key="submit_table", help=limit)
     return card, table.getvalue() if table else None
 
 
@@ -193,7 +195,7 @@ else:
     if table is None:
         st.caption("Choose your files; they are checked as soon as they are here.")
     else:
-        digest = hashlib.sha256(card + b"\0" + table).hexdigest()
+        digest = hashlib.sha256(hashlib.sha256(card).digest() + hashlib.sha256(table).digest()).hexdigest()
         found, said, rows = check(digest, tables.version_of_cases(), card, table)
         if found:
             problems(found)

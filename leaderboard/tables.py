@@ -203,7 +203,7 @@ def _yaml(path: str, stamp: Stamp) -> dict:
 @st.cache_data(show_spinner="Reading maps", max_entries=256)
 def _attribution(path: str, stamp: Stamp, case_id: str) -> dict | None:
     """The row of a case; of a table of large maps only the row group that holds it is read, some rows at a time."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
             if case_id not in file.read_row_group(group, columns=["case_id"])["case_id"].to_pylist():
                 continue

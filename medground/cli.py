@@ -65,6 +65,24 @@ def board(
 
 
 @app.command()
+def compare(
+    entry: Annotated[str, typer.Argument(help="An entry of the board")],
+    track: Annotated[str, typer.Option(help="all, or mode=..., model=..., source=..., finding=...")] = "all",
+    split: Annotated[str, typer.Option(help="dev, test or all")] = "all",
+    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+) -> None:
+    """How far an entry is ahead of each other one: paired differences of mean IoU, with intervals."""
+    from . import ranking, records
+    from .ranking.show import show_lead
+    from .scoring.tables import load_cases
+
+    results = ranking.Results.of(records.read_table(data / "scores/scores.parquet", records.SCORES), load_cases(data))
+    drawn = records.made_by(data / "board/board.parquet")["settings"]
+    drawn = {name: drawn[name] for name in ("resamples", "level", "seed")}
+    show_lead(entry, ranking.lead(results, entry, track, split, **drawn), track, split)
+
+
+@app.command()
 def attribute(
     film: Annotated[Path, typer.Argument(help="A frontal chest film: PNG, JPEG or DICOM")],
     question: Annotated[str, typer.Option(help="What to ask about it")],
@@ -76,16 +94,22 @@ def attribute(
         "data/references/references.parquet"
     ),
 ) -> None:
-    """Ask a model about one film and show what in it caused the answer: overlay, page, JSON."""
-    from . import attribution
+    """Ask a model about one film and show what in it caused the answer: overlay, page, JSON.
+
+    Seed, detector and segmenter are those of params.yaml; outside a repository, those of the method, and concept boxes
+    stay as they were carried over.
+    """
+    from . import attribution, params
     from .images import read_film
 
     chosen, pixels = attribution.method(method), read_film(film)
+    p = params.load() if Path("params.yaml").exists() else None
+    chosen = chosen.configured(p) if p else chosen
     from .attribution import film as single
     from .attribution import report
     from .lvlm import load_lvlm
 
-    anatomy = single.Anatomy.read(references, chosen) if chosen.concepts else None
+    anatomy = single.Anatomy.read(references, chosen, p and p.eyes.segmenter) if chosen.concepts else None
     explained = single.explain(load_lvlm(model), pixels, question, chosen, mode, anatomy, film.name)
     print(f"{explained.item.answer!r} ({explained.verdict})")
     for name, _, effect in (explained.attribution.concepts or [])[:5]:
@@ -201,15 +225,27 @@ def score(
     folder: Annotated[Path, typer.Argument(help="An entry: entry.yaml and attributions.parquet")],
     split: Annotated[str, typer.Option(help="dev | test | all")] = "all",
     data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+    faithfulness: Annotated[
+        bool, typer.Option("--faithfulness", help="Also measure deletion and insertion; runs the models")
+    ] = False,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="On so many cases of each model and mode; by default as the board")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where deletion and insertion of each case go")] = Path(
+        "faithfulness.parquet"
+    ),
 ) -> None:
     """Score an entry as the board does, and say where it would stand. Invalid cases score the worst value."""
     from .ranking.show import show
-    from .submission.preview import NAME, against_board
+    from .submission import preview
 
-    report, rows = against_board(folder, data, split)
+    faithful = preview.measured(folder, data, split, most, out) if faithfulness else None
+    report, rows = preview.against_board(folder, data, split, faithful)
     if not report.valid:
         print(report.text())
-    show(rows, marked=NAME)
+    show(rows, marked=preview.NAME)
+    if faithfulness:
+        print(f"{out}: deletion and insertion of each case")
 
 
 @app.command()

@@ -14,28 +14,36 @@ import numpy as np
 import pyarrow as pa
 
 from .. import __version__
+from ..errors import MedgroundError
 from ..scoring import METRICS
-from .bootstrap import interval, paired_p, resample_patients
+from .bootstrap import interval, paired_difference, paired_p, resample_patients
 from .ties import differ, letters, rank_intervals
 
 TRACKS = ("mode", "model", "source", "finding")
 SPLITS = ("dev", "test", "all")
+FAITHFUL = ("deletion", "insertion")
+ENDS = ("_low", "_high")
 
 
 @dataclass(frozen=True)
 class Results:
     """Scores as arrays: ``values [metrics, entries, cases]`` in the order of METRICS, ``paper [entries, cases]`` the
-    IoU of the paper's scorer, ``valid [entries, cases]`` whether the attribution could be scored."""
+    IoU of the paper's scorer, ``valid [entries, cases]`` whether the attribution could be scored, and ``measured
+    [2, entries, cases]`` deletion and insertion, NaN where they were not measured."""
 
     entries: list[str]
     cases: list[Mapping]
     values: np.ndarray
     paper: np.ndarray
     valid: np.ndarray
+    measured: np.ndarray
 
     @classmethod
-    def of(cls, scores: pa.Table, cases: Sequence[Mapping]) -> Results:
-        """From `records.SCORES` and the kept cases; an entry without a row for a case scores the worst value there."""
+    def of(cls, scores: pa.Table, cases: Sequence[Mapping], faithfulness: pa.Table | None = None) -> Results:
+        """From `records.SCORES`, the kept cases and `records.FAITHFULNESS`.
+
+        An entry without a row of scores for a case has the worst value there; without a row of faithfulness, none.
+        """
         cases = [case for case in cases if case["control"] != "shortcut"]
         entries = sorted(set(scores["entry"].to_pylist()))
         place = {case["case_id"]: number for number, case in enumerate(cases)}
@@ -54,7 +62,11 @@ class Results:
                 valid[at] = batch["problem"].is_null().to_numpy(zero_copy_only=False)[chosen]
                 for number, name in enumerate(METRICS):
                     values[(number, *at)] = batch[name].to_numpy()[chosen]
-        return cls(entries, cases, values, paper, valid)
+        measured = np.full((len(FAITHFUL), *paper.shape), np.nan)
+        for row in faithfulness.to_pylist() if faithfulness else ():
+            if row["entry"] in numbers and row["case_id"] in place:
+                measured[:, numbers[row["entry"]], place[row["case_id"]]] = [row[name] for name in FAITHFUL]
+        return cls(entries, cases, values, paper, valid, measured)
 
     def tracks(self) -> Iterator[tuple[str, np.ndarray]]:
         """``all`` and each ``mode=...``, ``model=...``, ``source=...``, ``finding=...`` with its bool mask of cases."""
@@ -76,6 +88,26 @@ class Results:
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         patients = [case["patient_id"] for case, inside in zip(self.cases, chosen, strict=True) if inside]
         return resample_patients(self.values[METRICS.index("iou")][:, chosen], patients, resamples, rng)
+
+    def faithful(
+        self, chosen: np.ndarray, name: str, *, resamples: int, level: float, seed: int
+    ) -> dict[str, list[float | None]]:
+        """Columns over entries: how many of the chosen cases were ``measured``, and the mean ``deletion`` and
+        ``insertion`` on those, each with the ends of its interval; None without any."""
+        known = ~np.isnan(self.measured[0]) & chosen
+        columns = {"measured": known.sum(1).tolist()}
+        columns |= {f"{metric}{end}": [None] * len(self.entries) for metric in FAITHFUL for end in ("", *ENDS)}
+        for cases in np.unique(known[known.any(1)], axis=0):  # entries that were measured on the same cases
+            alike = np.flatnonzero((known == cases).all(1))
+            patients = [case["patient_id"] for case, inside in zip(self.cases, cases, strict=True) if inside]
+            for metric, values in zip(FAITHFUL, self.measured, strict=True):
+                values = values[np.ix_(alike, cases)]
+                rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+                ends = interval(*resample_patients(values, patients, resamples, rng), level)
+                for end, numbers in zip(("", *ENDS), (values.mean(1), *ends), strict=True):
+                    for entry, number in zip(alike, numbers.tolist(), strict=True):
+                        columns[f"{metric}{end}"][entry] = number
+        return columns
 
 
 def board(
@@ -113,7 +145,8 @@ def ranked(
     seed: int = 0,
 ) -> list[dict]:
     """One track of the `board`: rows of the ``chosen`` cases (bool mask, at least one), which begin with ``place``."""
-    means, patients = results.resampled(chosen, "/".join(place.values()), resamples, seed)
+    name = "/".join(place.values())
+    means, patients = results.resampled(chosen, name, resamples, seed)
     metrics = dict(zip(METRICS, results.values[:, :, chosen].mean(2), strict=True))
     iou = metrics["iou"]
     different = differ(paired_p(iou, means, patients), level)
@@ -131,6 +164,7 @@ def ranked(
         "iou_paper": results.paper[:, chosen].mean(1),
     }
     lists = {name: column.tolist() for name, column in columns.items()}
+    lists |= results.faithful(chosen, name, resamples=resamples, level=level, seed=seed)
     rows = []
     for number in np.argsort(-iou, kind="stable"):
         entry = results.entries[number]
@@ -143,6 +177,37 @@ def ranked(
         }
         rows.append({**known, **{name: values[number] for name, values in lists.items()}})
     return rows
+
+
+def lead(
+    results: Results,
+    entry: str,
+    track: str = "all",
+    split: str = "all",
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> list[dict]:
+    """How far ``entry`` is ahead of each other entry: mean IoU of both and `paired_difference`, least lead first.
+
+    Each row has ``entry`` (the other), ``iou``, ``difference``, ``low``, ``high`` and ``p`` (one pair, uncorrected).
+    Raises MedgroundError for an unknown entry, or a track or split without cases.
+    """
+    if entry not in results.entries:
+        raise MedgroundError(f"the board has no entry {entry!r}; it has: {', '.join(results.entries)}")
+    tracks = dict(results.tracks())
+    if track not in tracks or not (chosen := tracks[track] & results.split(split)).any():
+        raise MedgroundError(f"no cases on track {track!r} in split {split!r}; tracks: {', '.join(tracks)}")
+    iou = dict(zip(results.entries, results.values[METRICS.index("iou")][:, chosen], strict=True))
+    patients = [case["patient_id"] for case, inside in zip(results.cases, chosen, strict=True) if inside]
+    drawn = {"resamples": resamples, "level": level, "seed": seed}
+    rows = [
+        {"entry": other, "iou": float(values.mean()), **paired_difference(iou[entry], values, patients, **drawn)}
+        for other, values in iou.items()
+        if other != entry
+    ]
+    return sorted(rows, key=lambda row: row["difference"])
 
 
 def localisation(results: Results, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> list[dict]:

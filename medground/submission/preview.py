@@ -9,27 +9,62 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from .. import ranking, records
+from .. import params, ranking, records
 from ..errors import MedgroundError
 from ..ranking import Results
 from ..scoring import score_entry
+from ..scoring.entries import Entry
 from ..scoring.tables import load_cases, read_attributions
-from .schema import TABLE
+from .schema import CARD, TABLE
 from .validator import Report, validate
 
 NAME = "this entry"
 
 
-def against_board(folder: Path | str, data: Path | str, split: str) -> tuple[Report, list[dict]]:
-    """The validator's report on an entry, and its `preview` among the entries that ``data`` has scores of, if any."""
+def against_board(
+    folder: Path | str, data: Path | str, split: str, faithfulness: pa.Table | None = None
+) -> tuple[Report, list[dict]]:
+    """The validator's report on an entry, and its `preview` among the entries that ``data`` has scores of, if any.
+
+    ``faithfulness`` is what was `measured` of the entry.
+    """
     data = Path(data)
     cases = load_cases(data)
     report = validate(folder, cases)
     facts, scores = data / "scores" / "entries.json", data / "scores" / "scores.parquet"
     if not scores.exists():
-        return report, preview(folder, report, cases, split=split)
+        return report, preview(folder, report, cases, split=split, faithfulness=faithfulness)
     kinds = {entry["entry"]: entry["kind"] for entry in json.loads(facts.read_text())}
-    return report, preview(folder, report, cases, records.read_table(scores, records.SCORES), kinds, split)
+    others = data / "scores" / "faithfulness.parquet"
+    known = [records.read_table(others, records.FAITHFULNESS)] if others.exists() else []
+    known += [faithfulness] if faithfulness else []
+    together = pa.concat_tables(known) if known else None
+    return report, preview(folder, report, cases, records.read_table(scores, records.SCORES), kinds, split, together)
+
+
+def measured(folder: Path | str, data: Path | str, split: str, most: int | None, out: Path | str) -> pa.Table:
+    """`records.FAITHFULNESS` of an entry, also written to ``out``: on dev cases, or those test cases that the board
+    measures. Runs the models that the entry's card names, by the active ``params.yaml``; cases of the others are
+    missing, as on the board.
+
+    Raises MedgroundError for a table that cannot be read at all, or a card that names no model of the benchmark.
+    """
+    from ..scoring.faithfulness import SPLIT, WORST, measure, measured_cases
+
+    data, p = Path(data), params.load()
+    cases = load_cases(data)
+    report = _scorable(folder, validate(folder, cases))
+    named = (report.card or {}).get("models") or []
+    own = [case for case in cases if case["model"] in named]
+    if not own:
+        raise MedgroundError(f"{Path(folder) / CARD} names no model of the benchmark, so there is none to run")
+    split, most = "dev" if split == "dev" else SPLIT, p.score.faithfulness if most is None else most
+    measure([Entry(NAME, "submission", (Path(folder) / TABLE,))], own, p, out, data.parent, most, split)
+    worst = {"entry": NAME, **WORST, "problem": "missing"}
+    others = [case for case in measured_cases(cases, most, p.seed, split) if case["model"] not in named]
+    rows = records.read_rows(out, records.FAITHFULNESS) + [{**worst, "case_id": case["case_id"]} for case in others]
+    records.write_table(rows, records.FAITHFULNESS, out, **records.made_by(out))
+    return records.read_table(out, records.FAITHFULNESS)
 
 
 def preview(
@@ -39,21 +74,28 @@ def preview(
     scores: pa.Table | None = None,
     kinds: Mapping[str, str] | None = None,
     split: str = "dev",
+    faithfulness: pa.Table | None = None,
 ) -> list[dict]:
     """The rows of `records.BOARD` on the track of all cases of a split, with the entry as ``this entry``.
 
-    ``report`` is the validator's on the folder. ``scores`` and ``kinds`` are those of the board to compare with. Cases
-    whose regions are kept back are left out; ``cases`` of the rows says how many were scored.
+    ``report`` is the validator's on the folder. ``scores`` and ``kinds`` are those of the board to compare with,
+    ``faithfulness`` what was measured of any of them. Cases whose regions are kept back are left out; ``cases`` of the
+    rows says how many were scored.
 
     Raises MedgroundError for a table that cannot be read at all, or a split without public regions.
     """
-    if not report.scorable:
-        raise MedgroundError(f"{Path(folder) / TABLE} cannot be scored:\n{report.text()}")
+    _scorable(folder, report)
     honest = [case for case in cases if split in ("all", case["split"]) and case["control"] != "shortcut"]
     known = [case for case in honest if len(case["regions"])]
     if not known:
         raise MedgroundError(f"no case of the split {split!r} has public regions; choose dev, test or all")
     own = pa.Table.from_pylist(score_entry(NAME, read_attributions(Path(folder) / TABLE), known), records.SCORES)
-    results = Results.of(pa.concat_tables([own, *([scores] if scores is not None else [])]), known)
+    results = Results.of(pa.concat_tables([own, *([scores] if scores is not None else [])]), known, faithfulness)
     place = {"track": "all", "split": split}
     return ranking.ranked(results, np.ones(len(results.cases), bool), place, {**(kinds or {}), NAME: "submission"}, {})
+
+
+def _scorable(folder: Path | str, report: Report) -> Report:
+    if not report.scorable:
+        raise MedgroundError(f"{Path(folder) / TABLE} cannot be scored:\n{report.text()}")
+    return report

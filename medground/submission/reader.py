@@ -60,7 +60,7 @@ def file_problems(folder: Path) -> list[Problem]:
 def open_table(path: Path) -> tuple[pq.ParquetFile | None, list[Problem]]:
     """A Parquet file whose footer promises acceptable columns and sizes; only the footer has been read."""
     try:
-        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         return None, [Problem(TABLE, shown(str(error), 160), "is not a readable Parquet file", _NOT_PARQUET, True)]
     problems = _promises(file.metadata) + _columns(file.schema_arrow)

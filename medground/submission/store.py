@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,8 +49,8 @@ class Invalid(MedgroundError):
 @dataclass(frozen=True)
 class Receipt:
     """What a submitter gets. ``submitter`` is a digest of who they are, ``received`` a time in UTC, ``sha256`` that
-    of the table as it was sent. The folder's place is its ``status``: quarantined, accepted, or rejected for the
-    ``reason``."""
+    of the table as it was sent, ``stored`` that of card and table as they are kept here. The folder's place is its
+    ``status``: quarantined, accepted, or rejected for the ``reason``."""
 
     id: str
     received: str
@@ -58,6 +58,7 @@ class Receipt:
     sha256: str
     status: str = "quarantined"
     reason: str = ""
+    stored: str = ""
 
 
 def receive(
@@ -84,6 +85,7 @@ def receive(
             raise Invalid(report)
         receipt = _receipt_for(staged, report.card["method"], submitter)
         _rewrite(staged, report.card)
+        receipt = replace(receipt, stored=_digest(staged))
         (staged / RECEIPT).write_text(json.dumps(asdict(receipt), indent=1) + "\n")
         with _locked(root):
             _admit(receipt, receipts(root), per_day)
@@ -116,10 +118,15 @@ def prepare(folder: Path | str, cases: Sequence[Mapping], out: Path | str) -> Pa
 
 
 def accept(entry: str, root: Path | str) -> Receipt:
-    """Take an entry out of quarantine onto the board; `dvc repro` then scores it."""
+    """Take an entry out of quarantine onto the board; `dvc repro` then scores it.
+
+    Raises MedgroundError where it is not in quarantine, or no longer what was received.
+    """
     root = Path(root)
     with _locked(root):
-        _move(_quarantined(entry, root), root / entry)
+        folder = _quarantined(entry, root)
+        _untouched(folder)
+        _move(folder, root / entry)
     return _receipt(root / entry)
 
 
@@ -159,7 +166,7 @@ def place(entry: str, root: Path | str) -> Path:
 def accepted(root: Path | str, cases: Sequence[Mapping]) -> list[Entry]:
     """The entries on the board; each is validated once more before its table is read.
 
-    Raises MedgroundError naming a folder that is not an entry.
+    Raises MedgroundError naming a folder that is not an entry, or no longer what was received.
     """
     folders = sorted(path for path in Path(root).glob("*") if path.is_dir() and path.name[0] not in "._")
     return [_entry(folder, cases) for folder in folders]
@@ -171,6 +178,8 @@ def _entry(folder: Path, cases: Sequence[Mapping]) -> Entry:
     card, problems = read_card(folder)
     if problems := file_problems(folder) or problems:
         raise MedgroundError(f"{folder} is not an entry; correct or remove it:\n{Report(None, problems).text()}")
+
+    _untouched(folder)
 
     def check() -> None:
         report = validate(folder, cases)
@@ -184,13 +193,31 @@ def _entry(folder: Path, cases: Sequence[Mapping]) -> Entry:
     return Entry(folder.name, "submission", (folder / TABLE,), dict(card or {}).get("claimed_iou"), check)
 
 
+def _untouched(folder: Path) -> None:
+    """Raise MedgroundError where a received entry is no longer what was stored; of pull requests, git keeps that."""
+    stored = _receipt(folder).stored
+    if stored and _digest(folder) != stored:
+        raise MedgroundError(
+            f"{folder} is not what was received: {CARD} or {TABLE} changed since; restore it from a copy, or remove it"
+        )
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of card and table."""
+    return hashlib.sha256((folder / CARD).read_bytes() + _sha256(folder / TABLE).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _receipt_for(folder: Path, method: str, submitter: str) -> Receipt:
-    with (folder / TABLE).open("rb") as file:
-        table = hashlib.file_digest(file, "sha256").hexdigest()
-    content = hashlib.sha256((folder / CARD).read_bytes() + table.encode()).hexdigest()
     slug = re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")[:60] or "entry"
     who = hashlib.sha256(submitter.strip().lower().encode()).hexdigest()[:16]
-    return Receipt(f"{slug}-{content[:12]}", datetime.now(UTC).isoformat(timespec="seconds"), who, table)
+    return Receipt(
+        f"{slug}-{_digest(folder)[:12]}", datetime.now(UTC).isoformat(timespec="seconds"), who, _sha256(folder / TABLE)
+    )
 
 
 def _admit(receipt: Receipt, known: Sequence[Receipt], per_day: int) -> None:

@@ -75,6 +75,7 @@ def write_rows(rows: Iterable[Mapping], path: Path) -> None:
     """
     rows, partial = iter(rows), path.with_name(f".{path.name}")
     options = {"compression": "zstd", "use_dictionary": ["case_id"], "use_byte_stream_split": list(_FLOATS)}
+    options["write_page_checksum"] = True  # zstd passes on many a changed byte as another number
     try:
         with pq.ParquetWriter(partial, COLUMNS, **options) as writer:
             while batch := list(islice(rows, _BATCH)):

@@ -171,12 +171,12 @@ def test_from_upload_to_a_rank(open_app, page, folder, tree, tmp_path):
 
 
 def sign_in(page, address: str) -> None:
-    """Sign in on Maintain, and come back to it: the provider sends everyone to the first page."""
+    """Sign in on Maintain. The provider sends everyone to the first page; the app leads back to where it began."""
     page.goto(f"{address}/maintain")
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url(f"{address}/")
+    page.wait_for_selector("text=Sign out")
+    page.wait_for_url(f"{address}/maintain")
     settled(page)
-    page.goto(f"{address}/maintain")
 
 
 def test_a_maintainer_signs_in_and_decides(folder, chromium, tree, tmp_path):
@@ -211,6 +211,10 @@ def test_a_maintainer_signs_in_and_decides(folder, chromium, tree, tmp_path):
             page.wait_for_url(f"{address}/")
             sign_in(page, address)
             page.wait_for_selector("text=Signed in as boss@example.org")
+            page.goto(address)
+            settled(page)
+            assert page.locator("h1").text_content() == "Leaderboard"  # only the sign-in itself leads to Maintain
+            page.get_by_role("link", name="Maintain").click()
             page.get_by_role("button", name="Accept").click()
             page.wait_for_selector(f"text={received.id} is accepted")
             page.context.close()

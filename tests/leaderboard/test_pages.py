@@ -95,6 +95,21 @@ def test_the_board_sorts_by_any_column(root):
     assert recall.is_monotonic_decreasing
 
 
+def test_the_board_says_what_was_measured_and_what_was_not(root):
+    test = show("board")
+    rows = pd.read_parquet(root / "data/board/board.parquet").query("split == 'test' and track == 'all'")
+    rows = rows.set_index("entry")
+    for entry, said in test.dataframe[0].value.set_index("Entry")["Deletion ↓"].items():
+        row = rows.loc[entry]
+        assert said == f"{row.deletion:.3f} ({row.deletion_low:.3f}–{row.deletion_high:.3f})"
+    assert f"means over {rows.measured.max()} of the cases" in texts(test)
+    widget(test.selectbox, "Sort").set_value("insertion")
+    assert test.run().dataframe[0].value["Entry"].iloc[0] == rows.insertion.idxmax()
+    widget(test.segmented_control, "Split").set_value("dev")
+    assert set(test.run().dataframe[0].value["Insertion ↑"]) == {"not measured"}
+    assert "of the cases" not in texts(test).split("Tick a row")[1].split(chr(10))[0]
+
+
 def test_a_hostile_name_is_shown_as_text_and_downloaded_without_its_formula(tree, tmp_path, monkeypatch):
     folder = copy(tree, tmp_path, monkeypatch)
     name = '=cmd|" /C calc"!A1 <img src=x onerror=alert(1)> **x**'

@@ -1,6 +1,7 @@
 """Submit and Maintain, without a browser."""
 
 import json
+import tomllib
 
 import pytest
 import yaml
@@ -8,6 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from leaderboard import access, tables
 from medground import submission
+from medground.submission import schema
+from tests.leaderboard.conftest import REPOSITORY
 from tests.leaderboard.fixture import write_entry
 from tests.leaderboard.test_pages import copy, show, texts, widget
 
@@ -100,6 +103,13 @@ def test_an_empty_form_lists_every_field_that_is_missing(folder, entry):
     where = test.run().dataframe[0].value["Where"].tolist()
     missing = {"method", "version", "authors", "hardware", "used_test_regions", "trained_on_sources"}
     assert {place.split()[1] for place in where} == missing
+
+
+def test_the_app_takes_what_the_validator_allows_and_says_so(root):
+    config = tomllib.loads((REPOSITORY / ".streamlit/config.toml").read_text())
+    assert config["server"]["maxUploadSize"] << 20 == schema.MAX_TABLE_BYTES
+    said = f"{schema.MAX_TABLE_BYTES >> 20:,} MB"
+    assert said in texts(show("submit")) and said in (REPOSITORY / "submissions/README.md").read_text()
 
 
 def test_the_form_says_the_same_as_the_card(folder, entry):

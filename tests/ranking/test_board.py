@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from medground import records
-from medground.ranking import Results, board, localisation, summary
+from medground.errors import MedgroundError
+from medground.ranking import Results, board, lead, localisation, paired_difference, summary
 from medground.ranking.board import SPLITS
 
 FINDINGS = ("cardiomegaly", "effusion")
@@ -45,6 +46,7 @@ def scored(levels, cases, seed=0):
     return pa.Table.from_pylist(rows, records.SCORES)
 
 
+UNMEASURED = {"measured", *(f"{name}{end}" for name in ("deletion", "insertion") for end in ("", "_low", "_high"))}
 LEVELS = {"best": 0.6, "second": 0.59, "poor": 0.3, "random": 0.1}
 KINDS = {"best": "submission", "second": "method", "poor": "method", "random": "floor"}
 
@@ -130,7 +132,52 @@ def test_localisation_has_an_interval_for_each_model_and_mode(results):
     assert all(row["iou_low"] <= row["iou"] <= row["iou_high"] for row in found)
 
 
+def test_deletion_and_insertion_are_means_of_what_was_measured(results):
+    """On some test cases for two entries, on one of these only for a third; on the others nothing is invented."""
+    cases = [case for case in benchmark() if case["control"] == "honest"]
+    chosen = [case for case in cases if case["split"] == "test"][:10]
+    rng = np.random.default_rng(3)
+    rows = [
+        {"entry": entry, "case_id": case["case_id"], "deletion": x, "insertion": 1 - x, "problem": None}
+        for entry, known in (("best", chosen), ("poor", chosen), ("random", chosen[:1]))
+        for case, x in zip(known, rng.random(len(known)), strict=True)
+    ]
+    measured = Results.of(scored(LEVELS, benchmark()), benchmark(), pa.Table.from_pylist(rows, records.FAITHFULNESS))
+    of_track = {(row["track"], row["split"], row["entry"]): row for row in board(measured, KINDS, {}, resamples=300)}
+    for split in ("test", "all"):
+        for entry in ("best", "poor"):
+            row = of_track["all", split, entry]
+            mean = np.mean([r["deletion"] for r in rows if r["entry"] == entry])
+            assert row["measured"] == 10 and row["deletion"] == pytest.approx(mean)
+            assert row["insertion"] == pytest.approx(1 - mean)
+            assert row["deletion_low"] < row["deletion"] < row["deletion_high"]
+            assert row["insertion_low"] == pytest.approx(1 - row["deletion_high"])
+        alone = of_track["all", split, "random"]
+        assert (alone["measured"], alone["deletion_low"], alone["deletion_high"]) == (1, 0, 1)
+        assert (of_track["all", split, "second"]["measured"], of_track["all", split, "second"]["deletion"]) == (0, None)
+    assert all(row["measured"] == 0 and row["insertion"] is None for key, row in of_track.items() if key[1] == "dev")
+    same = [{**row, **dict.fromkeys(row.keys() & UNMEASURED)} for row in of_track.values()]
+    without = [{**row, **dict.fromkeys(row.keys() & UNMEASURED)} for row in board(results, KINDS, {}, resamples=300)]
+    assert same == without  # nothing else moves
+
+
 def test_summary_is_the_overall_track(results, rows):
     said = summary(results, rows, dataset="abc", resamples=300, level=0.95)
     assert [row["rank"] for row in said["board"]] == [1, 2, 3, 4]
     assert said["cases"] == {"dev": 40, "test": 38, "all": 78} and said["patients"] == 39
+
+
+def test_lead_over_the_others_is_the_paired_difference(results):
+    rows = lead(results, "second", split="test", resamples=300, seed=1)
+    assert [row["entry"] for row in rows] == ["best", "poor", "random"]
+    assert rows[0]["difference"] < 0.05 and rows[0]["low"] < rows[0]["difference"] < rows[0]["high"]
+    assert rows[1]["low"] > 0.2 and rows[1]["p"] < 1e-6
+    test = results.split("test")
+    second, poor = (results.values[0, results.entries.index(name), test] for name in ("second", "poor"))
+    patients = [case["patient_id"] for case in results.cases if case["split"] == "test"]
+    assert paired_difference(second, poor, patients, resamples=300, seed=1).items() <= rows[1].items()
+    assert rows[1]["difference"] == pytest.approx((second - poor).mean()) and rows[1]["iou"] == poor.mean()
+    with pytest.raises(MedgroundError, match="no entry 'third'; it has: best, poor"):
+        lead(results, "third")
+    with pytest.raises(MedgroundError, match="no cases on track 'model=c'"):
+        lead(results, "best", "model=c")

@@ -1,14 +1,17 @@
 """The commands, on a small benchmark on disk."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from medground import records, submission
 from medground.cli import app
 from medground.errors import MedgroundError
+from medground.images import write_film
 from medground.ranking import Results
 from medground.scoring import score_entry
 from medground.scoring.entries import Entry, method_entry, score_entries, summarise
@@ -121,6 +124,42 @@ def test_validate_score_submit_accept(data, entry, tmp_path):
     assert "is accepted" in run("accept", receipt.id, "--root", tmp_path / "received").output
     again = run("reject", receipt.id, "--reason", "late", "--root", tmp_path / "received")
     assert isinstance(again.exception, MedgroundError) and "it is accepted" in str(again.exception)
+
+
+def test_score_with_faithfulness(data, entry, tmp_path, monkeypatch):
+    """Only the models that the card names are run; cases of the others have the worst value, as on the board."""
+    from medground.scoring import faithfulness
+
+    monkeypatch.chdir(tmp_path)
+    profile = Path(__file__).parents[2] / "profiles/phantom.yaml"
+    Path("params.yaml").write_text(profile.read_text().replace("workers: 0", "workers: 1"))
+    write_film(tmp_path / "film.png", np.full((256, 320), 9, np.uint8))
+    monkeypatch.setattr(faithfulness, "revision", lambda model: "1")
+    monkeypatch.setattr(faithfulness, "_loaded", lambda model: {"a": "the model"}[model])
+    asked = []
+
+    def answered(lvlm, film, prompt, answer, attributions, steps, seed):
+        asked.append((lvlm, film.shape, prompt, answer, steps, len(attributions[0]["grid"])))
+        return [{"deletion": 0.25, "insertion": 0.75, "problem": None}]
+
+    monkeypatch.setattr(faithfulness, "faithfulness", answered)
+    card = yaml.safe_load((entry / "entry.yaml").read_text())
+    (entry / "entry.yaml").write_text(yaml.safe_dump(card | {"models": ["a"]}))
+    out = tmp_path / "values.parquet"
+    arguments = "score", entry, "--data", data, "--split", "test", "--faithfulness", "--out", out
+    done = run(*arguments)
+    assert done.exit_code == 0, done.exception
+    assert asked == [("the model", (256, 320), "?", "Yes.", 8, 80)] * 2
+    rows = records.read_rows(out, records.FAITHFULNESS)
+    assert [(row["case_id"], row["deletion"], row["problem"]) for row in rows] == [
+        ("a/direct/s/0", 0.25, None), ("a/direct/s/2", 0.25, None),
+        ("b/direct/s/0", 1.0, "missing"), ("b/direct/s/2", 1.0, "missing"),
+    ]  # fmt: skip
+    assert "on 4 cases" in done.output and "0.62" in done.output and "not measured" in done.output
+    assert len(run(*arguments, "--most", 1).output) and len(records.read_rows(out, records.FAITHFULNESS)) == 2
+    (entry / "entry.yaml").write_text(yaml.safe_dump(card | {"models": ["z"]}))
+    assert "names no model of the benchmark" in str(run(*arguments).exception)
+    assert "not measured" in run("score", entry, "--data", data).output
 
 
 def test_broken_entries_fail_with_the_list(data, entry):

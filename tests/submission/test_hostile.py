@@ -207,6 +207,46 @@ for _ in range(int(sys.argv[4])):
 """
 
 
+CHANGES = """
+import os, sys
+from pathlib import Path
+from medground.scoring.tables import read_attributions
+from medground.submission.schema import COLUMNS
+from medground.submission.validator import table_problems
+path, step = Path(sys.argv[1]), int(sys.argv[2])
+films = {f"{m}/direct/s/{n}": (320, 256) for m in "ab" for n in range(4)}
+
+def said():
+    rows = read_attributions(path, COLUMNS.names)
+    return repr([{**row, "grid": row["grid"] if row["grid"] is None else row["grid"].tolist()} for row in rows])
+
+whole, wanted = path.read_bytes(), said()
+assert not list(table_problems(path, films, films))
+for at in range(0, len(whole), step):
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF >> at % 8]) + whole[at + 1 :])
+    child = os.fork()  # a decoder that aborts is what the validator's own process is for
+    if not child:
+        os.close(2)
+        os._exit(0 if list(table_problems(path, films, films)) or said() == wanted else 1)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) > 0:
+        print(at)
+"""
+
+
+def test_a_changed_byte_is_reported_or_changes_nothing(entry, tmp_path):
+    """Without the checksums of pages, some of these are read as other numbers."""
+    command = [sys.executable, "-c", CHANGES, entry / "attributions.parquet", "47"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert (done.returncode, done.stdout) == (0, ""), done
+
+
+def test_a_table_without_checksums_is_valid(entry, cases, in_process):
+    table = entry / "attributions.parquet"
+    columns = ["case_id", "grid", "grid_height", "grid_width"]
+    pq.read_table(table, columns=columns).to_pandas().to_parquet(table)
+    assert submission.validate(entry, cases).valid
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_flipped_bytes_raise_nothing(entry, tmp_path, seed):
     """In a process of its own, as the validator does it: a decoder in C++ may well crash on such files."""

@@ -41,6 +41,30 @@ def test_from_write_to_the_board(entry, cases, maps, tmp_path):
     assert sorted(path.name for path in root.glob("_*/*")) == []
 
 
+@pytest.mark.parametrize("name", ["entry.yaml", "attributions.parquet"])
+def test_what_changed_since_it_was_received_is_neither_accepted_nor_scored(name, entry, cases, maps, card, tmp_path):
+    """Even where the change leaves a valid entry."""
+    root = tmp_path / "s"
+    receipt = submission.receive(entry, cases, root, "me")
+    other = submission.write(
+        tmp_path / "other", maps={case: -heat for case, heat in maps.items()}, **{**card, "claimed_iou": 0.9}
+    )
+    submission.prepare(other, cases, tmp_path / "prepared")
+    (changed,) = (tmp_path / "prepared").glob(f"*/{name}")
+    waiting = root / "_quarantine" / receipt.id / name
+    whole = waiting.read_bytes()
+    waiting.write_bytes(changed.read_bytes())
+    with pytest.raises(MedgroundError, match="is not what was received"):
+        submission.accept(receipt.id, root)
+    waiting.write_bytes(whole)
+    assert submission.accept(receipt.id, root).stored == receipt.stored != ""
+    (accepted,) = submission.accepted(root, cases)
+    accepted.check()
+    (root / receipt.id / name).write_bytes(changed.read_bytes())
+    with pytest.raises(MedgroundError, match=r"is not what was received.*restore it"):
+        submission.accepted(root, cases)
+
+
 def test_the_same_entry_is_received_once(entry, cases, tmp_path):
     first = submission.receive(entry, cases, tmp_path / "s", "a")
     with pytest.raises(MedgroundError, match=f"was received .* as {first.id} and is quarantined"):
