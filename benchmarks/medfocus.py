@@ -1,7 +1,8 @@
 """Which rule and which fill make the best MedFocus? Mean IoU on verified dev cases: ``python -m benchmarks.medfocus``.
 
-Only dev cases of findings that the models read honestly are judged; the test split is not touched. The last rows ask
-for more than the concepts: the winner cut into a grid of cells, and all rectangles of them tried by the same rule.
+Only dev cases of findings that the models read honestly are judged; the test split is not touched. Some rows ask for
+more than the concepts: zones of the lungs among them, and the winner cut into a grid of cells, all rectangles of which
+are tried by the same rule.
 """
 
 from __future__ import annotations
@@ -53,6 +54,11 @@ def main() -> None:
                 record((rule, fill), regions, _winners(rule, effects))
         ideal = [_best(some, boxes) for some, boxes in zip(regions, experts, strict=True)]
         record(("the best of all concepts", ""), regions, ideal)
+        nested = [some + zones(some) for some in regions]
+        found = measure(lvlm, cases, nested, "normal", alone=True)
+        record(("contrast, lung zones too", "normal"), nested, _winners("contrast", found))
+        ideal = [_best(some, boxes) for some, boxes in zip(nested, experts, strict=True)]
+        record(("the best of all concepts and lung zones", ""), nested, ideal)
         winners = [some[pick] for some, pick in zip(regions, _winners("contrast", effects), strict=True)]
         for splits in arguments.splits:
             finer = [[winner, *parts(winner, splits)] for winner in winners]
@@ -79,6 +85,17 @@ def parts(region: Region, splits: int) -> list[Region]:
         spans = [(i, j) for i in range(splits) for j in range(i + 1, splits + 1)]
         boxes = [(xs[a], ys[c], xs[b], ys[d]) for c, d in spans for a, b in spans if (a, b, c, d) != (0, splits) * 2]
         found += [Region(region.name, (box,)) for box in boxes]
+    return found
+
+
+def zones(regions: list[Region]) -> list[Region]:
+    """The upper, mid and lower third of each lung, and the upper and the lower two of them."""
+    found = []
+    for lung in (region for region in regions if region.name in ("left lung", "right lung")):
+        ((x1, y1, x2, y2),) = lung.boxes
+        edges = np.linspace(y1, y2, 4).tolist()
+        spans = ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3))
+        found += [Region(f"{lung.name}, thirds {a} to {b}", ((x1, edges[a], x2, edges[b]),)) for a, b in spans]
     return found
 
 

@@ -25,6 +25,7 @@ from scipy.spatial.distance import cdist
 
 from medground.geometry import Letterbox, box_of
 from medground.scoring import box_metrics
+from medground.segmentation.medsam import MedSAM
 from medground.transport import Locator, References, Registration, paper
 from medground.transport.references import outline
 from medground.transport.registration import SIDE, Template
@@ -163,14 +164,17 @@ def ablation() -> None:
                         for pair in zip(boxes, truth, strict=True)]).mean(0)  # fmt: skip
         print(f"| {name} | {fit.mean():.3f} | " + " | ".join(f"{value:.2f}" for value in fit) + " |", flush=True)
 
-    def locate(name: str, protocol: str = "medground", **how) -> None:
-        locator = Locator(references, protocol, Registration(**how))
-        found = [{concept: box for concept, box, *_ in locator(film)} for film in films]
+    def locate(name: str, protocol: str = "medground", segmenter: MedSAM | None = None, **how) -> None:
+        locator = Locator(references, protocol, Registration(**how), segmenter)
+        located = locator.tightened(films, [locator.transferred(film) for film in films])
+        found = [{concept: box for concept, box, *_ in some} for some in located]
         show(name, [[boxes.get(concept) for concept in references.concepts] for boxes in found])
 
     show("copy: the reference that the paper's rule picks", native(copied[cheapest].tolist()))
     show("copy: mean of 16 references", native([copied.mean(0).tolist()] * len(films)))
+    medsam = MedSAM.load(str(ROOT / "models/phantom-sam"))
     locate("paper", "paper")
+    locate("paper, boxes tightened by `phantom-sam`", "paper", medsam)
     bary = [barycentric(references, best, film) for best, film in zip(cheapest, small, strict=True)]
     show("brightness as mass, epsilon 0.002, barycentric map", native(bary))
     single, nearest, vote = one_by_one(references, small, cheapest)
@@ -178,6 +182,7 @@ def ablation() -> None:
     show("lifted: the reference of least divergence", native(nearest))
     show("lifted: 16 references vote (16 registrations)", native(vote))
     locate("**medground: their atlas, one registration**")
+    locate("boxes tightened by `phantom-sam`", segmenter=medsam)
     locate("without debiasing", debiased=False)
     locate("without contrast (position only)", tolerance=1e3)
     locate("contrast against the whole film", neighbourhood=448.0)

@@ -1,0 +1,153 @@
+"""The benchmarks run at small sizes, and count what they say they count. No time is asserted."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import cost, flops, gpu, speed, transport, true_sizes
+from medground import params
+from medground.attribution import Item, method, methods
+from medground.errors import MedgroundError
+from medground.scoring import boxes_from_heatmap
+
+ROOT = Path(__file__).parents[1]
+SHORT = {"cells": 2, "masks": 3, "steps": 2}
+#: As the published checkpoints' own files say.
+PARAMETERS = {
+    "qwen2_5_vl_3b": 3_754_622_976,
+    "qwen2_5_vl_7b": 8_292_166_656,
+    "gemma3_4b": 4_300_079_472,
+    "gemma3_12b": 12_187_325_040,
+}
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    torch.set_num_threads(1)
+
+
+def test_speed_prints_a_row_for_every_comparison(capsys):
+    speed.main(["--films", "1", "--cells", "2", "--steps", "2", "--maps", "2", "--repeats", "1"])
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert len(rows) == 7 and all(float(row[4]) > 0 for row in rows)
+
+
+def test_speed_refuses_ways_that_disagree():
+    with pytest.raises(AssertionError, match="differ by"):
+        speed.row("work", "model", lambda: [np.zeros(3)], lambda: [np.full(3, 0.01)], 1)
+
+
+def test_flood_fill_is_the_papers_rule():
+    golden = json.loads((ROOT / "tests/data/heatmap_boxes.json").read_text())[:4]
+    with np.load(ROOT / "tests/data/heatmap_boxes.npz") as maps:
+        for row in golden:
+            assert speed.flood_fill(maps[row["map"]]) == [tuple(map(float, box)) for box in row["boxes"]]
+    heat = np.zeros((40, 40))
+    heat[:5, :5], heat[20:30, 20:30] = 1, 1
+    assert speed.flood_fill(heat) == boxes_from_heatmap(heat, "paper") == [(0, 0, 4, 4), (20, 20, 29, 29)]
+
+
+def test_plain_transfer_equals_ours():
+    told = json.loads((ROOT / "tests/data/uot.json").read_text())
+    with np.load(ROOT / "tests/data/uot.npz") as stored:
+        films, masks = stored["images"], np.unpackbits(stored["masks"], axis=-1).astype(bool)
+    pair = told["pairs"][0]
+    job = films[pair["source"]], masks[pair["source"]], films[pair["target"]]
+    assert transport.plain_transfer(*job, transport.scaling) == transport.paper.transfer(*job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gemma3_4b", "qwen2_5_vl_3b"])
+def test_flops_are_those_of_the_methods_themselves(name):
+    """Counted on shapes alone, piece by piece, against torch's counter around the whole method on a small model."""
+    lvlm, question, answer = true_sizes.lvlm(name, "cpu", small=True), "Is there evidence of mass?", "The lung. Yes."
+    item = gpu.Bench("cpu", True, 1, 1)._item(0, question, answer)
+    assert len(item.concepts) == flops.CONCEPTS
+    sizes = flops.prompt_tokens(name, question, small=True), len(lvlm.tokenizer(answer).input_ids)
+    asked = [known for known in methods().values() if known.needs_model and known.group != "prompting"]
+    for known in asked:
+        known = known.with_settings(**{key: value for key, value in SHORT.items() if key in known.settings})
+        expected = flops.case_flops(known, name, *sizes, small=True)
+        own = 0.01 if known.function.split(":")[1] in ("rollout", "relevance_walk") else 0  # products of attentions
+        assert flops.counted(lambda known=known: known.attribute(lvlm, [item])) == pytest.approx(expected, rel=own), (
+            known.name
+        )
+        forwards = known.attribute(lvlm, [item])[0].forwards
+        assert sum(flops.passes(known).values()) == forwards
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_true_sizes_have_the_published_number_of_parameters(name):
+    model = true_sizes.lvlm(name, "meta").model
+    assert sum(weights.numel() for weights in model.parameters()) == PARAMETERS[name]
+
+
+def test_true_grids_of_a_radiograph():
+    height, width = true_sizes.FILM
+    assert true_sizes.lvlm("gemma3_4b", "meta").grid(width, height) == (16, 16)
+    rows, columns = true_sizes.lvlm("qwen2_5_vl_3b", "meta").grid(width, height)
+    assert rows * columns * 28 * 28 <= 512 * 512 < (rows + 1) * (columns + 1) * 28 * 28
+
+
+def test_counts_grow_with_the_films():
+    study, double = (cost.Study(samples, params.load(ROOT / "profiles/paper.yaml")) for samples in (700, 1400))
+    assert study.kept_steps == 140 and study.unet_passes == 700 * 980 and study.answers == 700 * 4
+    once, twice = cost.counted(study), cost.counted(double)
+    assert once.keys() == twice.keys()
+    for row, values in once.items():
+        assert np.allclose(np.multiply(values, 2), twice[row]), row
+    occlusion = next(values for row, values in once.items() if row.startswith("occlusion"))
+    assert occlusion[0] == pytest.approx(65 * 0.015 * 700 * 12)
+
+
+def test_the_released_study_has_the_released_cases():
+    whole = cost.Study(sum(cost.SAMPLES.values()), params.load(ROOT / "profiles/paper.yaml"))
+    cases = whole.cases(None)
+    assert sum(cases.values()) == pytest.approx(1880 + 2060) and cases["gemma3_12b", "direct"] == pytest.approx(282)
+
+
+def test_gpu_needs_a_gpu_or_small(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(SystemExit):
+        gpu.main([])
+    assert "no CUDA device" in capsys.readouterr().err
+
+
+def test_gpu_runs_small_and_its_rates_give_the_cost(tmp_path, capsys):
+    rates = tmp_path / "rates.json"
+    chosen = ["medfocus", "gradcam", "prompting", "prompting_medsam"]
+    gpu.main(
+        ["--small", "--models", "gemma3_4b", "--methods", *chosen, "--cases", "1", "--tokens", "3", "--steps", "4",
+         "--rates", str(rates)]
+    )  # fmt: skip
+    out = capsys.readouterr().out
+    assert out.count("| gemma3_4b |") == 2 * 4 and "RadEdit" in out and "edited films a second" in out
+    told = json.loads(rates.read_text())
+    assert told["edit"] > 0 and told["cases"]["gemma3_4b"]["reasoning"]["gradcam"] > 0
+    settings = params.load(ROOT / "profiles/paper.yaml")
+    settings.models, settings.methods = ["gemma3_4b", "medgemma_4b"], ["gradcam", "prompting"]
+    hours = cost.timed(cost.Study(1000, settings), told)
+    gradcam = sum(told["cases"]["gemma3_4b"][mode]["gradcam"] for mode in settings.modes)
+    assert hours["gradcam"][0] == pytest.approx(0.015 * 1000 * 2 * gradcam / 3600)
+    assert hours["edit"][0] == pytest.approx(3000 * told["edit"] / 3600)
+    assert all(math.isfinite(value) for row in hours.values() for value in row)
+    settings.methods = ["occlusion"]
+    with pytest.raises(MedgroundError, match="nothing about 'occlusion'"):
+        cost.timed(cost.Study(1000, settings), told)
+
+
+def test_every_method_has_a_cost():
+    item = Item("c", np.zeros((4, 4), np.uint8), "q", "a")
+    for name, known in methods().items():
+        kinds = flops.passes(known)
+        assert bool(kinds) == known.needs_model, name
+        assert set(kinds) <= {*flops.PASSES, "generation"}, name
+    assert not method("whole_film").attribute(None, [item])[0].forwards
