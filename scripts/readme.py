@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from medground import records
+from medground import ranking, records
+from medground.phantom_models import MODELS
+from medground.scoring.tables import load_cases
 
 START, END = "<!-- results: written by scripts/readme.py -->", "<!-- end of results -->"
 README = Path("README.md")
@@ -19,7 +21,7 @@ README = Path("README.md")
 def main() -> None:
     before, rest = README.read_text().split(START)
     _, after = rest.split(END)
-    parts = [models(), causal_proof(), board()]
+    parts = [models(), causal_proof(), board(), lead()]
     README.write_text(before + START + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after)
     print(README)
 
@@ -27,8 +29,8 @@ def main() -> None:
 def models() -> str:
     """Balanced accuracy on unseen patients, and what the marker alone does to the answers."""
     rows = []
-    for path in sorted(Path("models").glob("*.accuracy.json")):
-        model, report = path.name.removesuffix(".accuracy.json"), json.loads(path.read_text())
+    for model in sorted(MODELS):
+        report = json.loads(Path("models", f"{model}.accuracy.json").read_text())
         shortcuts = report["shortcut_findings"]
         for mode in ("direct", "reasoning"):
             said = report[mode]
@@ -93,6 +95,7 @@ def board() -> str:
             "pointing hit": f"{r['hit']:.3f}",
             "energy inside": f"{r['energy']:.3f}",
             "average precision": f"{r['average_precision']:.3f}",
+            **{name: "not measured" if r[name] is None else f"{r[name]:.3f}" for name in ("deletion", "insertion")},
             "IoU, paper's scorer": "" if r["iou_paper"] is None else f"{r['iou_paper']:.3f}",
         }
         for r in sorted(rows, key=lambda r: (r["rank"], r["entry"]))
@@ -103,7 +106,33 @@ def board() -> str:
         + table(shown)
         + "\n\n*`medground board --split test`. Rank with its 95 % interval; IoU with the 95 % "
         "interval of a bootstrap over patients; entries that share a letter cannot be told apart (paired bootstrap, "
-        "Holm-corrected).*"
+        f"Holm-corrected). Deletion (lower is better) and insertion (higher is better) are measured on "
+        f"{max(r['measured'] for r in rows)} of the cases.*"
+    )
+
+
+def lead(entry: str = "medfocus") -> str:
+    """How far MedFocus is ahead of every other entry on test cases, over all and by source."""
+    results = ranking.Results.of(
+        records.read_table("data/scores/scores.parquet", records.SCORES), load_cases(Path("data"))
+    )
+    drawn = records.made_by("data/board/board.parquet")["settings"]
+    drawn = {name: drawn[name] for name in ("resamples", "level", "seed")}
+    tracks = ["all", "source=phantom_region", "source=phantom_lesion"]
+    leads = {t: {row["entry"]: row for row in ranking.lead(results, entry, t, "test", **drawn)} for t in tracks}
+    shown = []
+    for other in leads["all"]:
+        cells = [
+            f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]" for r in (leads[t][other] for t in tracks)
+        ]
+        shown.append(
+            {f"`{entry}` less": f"`{other}`"} | dict(zip(["all", *(t[7:] for t in tracks[1:])], cells, strict=True))
+        )
+    return (
+        "### MedFocus against the others\n\n"
+        + table(shown)
+        + f"\n\n*`medground compare {entry} --split test`. Paired differences of mean IoU with 95 % intervals of the "
+        "bootstrap over patients, each pair by itself.*"
     )
 
 
