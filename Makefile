@@ -29,6 +29,7 @@ train: .venv/all  ## train the phantom's models again, and record them in dvc.lo
 bench: .venv/all  ## speed side by side, ablations, cost; on a GPU the true sizes
 	$(PY) -m benchmarks.speed
 	$(PY) -m benchmarks.transport
+	$(PY) -m benchmarks.entry
 	$(PY) -m benchmarks.cost
 	if [ -f data/concepts/concepts.parquet ]; then $(PY) -m benchmarks.medfocus; \
 	  else echo "benchmarks.medfocus: not run, it needs the pipeline's tables (make demo)"; fi

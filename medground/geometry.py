@@ -120,10 +120,14 @@ def resample(grid: np.ndarray, extent: Box, height: int, width: int) -> np.ndarr
     rows, row_part = _between((np.arange(height) + 0.5 - y1) / (y2 - y1) * grid.shape[0] - 0.5, grid.shape[0])
     columns, column_part = _between((np.arange(width) + 0.5 - x1) / (x2 - x1) * grid.shape[1] - 0.5, grid.shape[1])
     grid = np.asarray(grid, np.float64)
-    across = grid[:, columns] + (grid[:, np.minimum(columns + 1, grid.shape[1] - 1)] - grid[:, columns]) * column_part
-    resampled = np.diff(across, axis=0, append=across[-1:])[rows]  # in place from here: this is a hot path
-    resampled *= row_part[:, None]
-    resampled += across[rows]
+    across, beside = grid.take(columns, 1), grid.take(np.minimum(columns + 1, grid.shape[1] - 1), 1)
+    beside -= across  # in place: this is a hot path
+    beside *= column_part
+    across += beside
+    resampled, below = across.take(rows, 0), across.take(np.minimum(rows + 1, grid.shape[0] - 1), 0)
+    below -= resampled
+    below *= row_part[:, None]
+    resampled += below
     return resampled
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import cost, flops, gpu, speed, transport, true_sizes
+from benchmarks import cost, entry, flops, gpu, speed, transport, true_sizes
 from medground import params
 from medground.attribution import Item, method, methods
 from medground.errors import MedgroundError
@@ -37,6 +37,12 @@ def test_speed_prints_a_row_for_every_comparison(capsys):
     speed.main(["--films", "1", "--cells", "2", "--steps", "2", "--maps", "2", "--repeats", "1"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     assert len(rows) == 7 and all(float(row[4]) > 0 for row in rows)
+
+
+def test_an_entry_is_valid_and_every_case_scored(capsys):
+    entry.main(["--cases", "5", "--sides", "6", "14"])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| 6 x 6", "| 14 x 14"]
 
 
 def test_speed_refuses_ways_that_disagree():

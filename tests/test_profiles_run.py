@@ -24,22 +24,20 @@ import providers
 REPOSITORY = Path(__file__).parents[1]
 MODEL = REPOSITORY / "models" / "phantom-gemma3"
 EYES = {"detector": REPOSITORY / "models" / "phantom-owlvit", "segmenter": REPOSITORY / "models" / "phantom-sam"}
-CT = REPOSITORY / "data" / "raw" / "ct"
 METHODS = ["medfocus", "medfocus_paper", "occlusion", "rollout", "prompting_medsam", "random", "whole_film"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not MODEL.is_dir(), reason="no phantom model in models/"),
-    pytest.mark.skipif(not CT.is_dir(), reason="no CT in data/raw; `dvc repro fetch` brings it"),
 ]
 
 
 @pytest.fixture(scope="module")
-def films():
+def films(ct_folder):
     """Eight films with findings and three normal ones, each of another patient."""
     from medground.sources.phantom import FINDINGS, Phantom
     from medground.sources.phantom.cohorts import patient_seed
 
-    phantom = Phantom.open(CT, REPOSITORY / ".cache" / "phantom")
+    phantom = Phantom.open(ct_folder, REPOSITORY / ".cache" / "phantom")
     taken = []
     for number in range(11):
         wanted = [FINDINGS[number % len(FINDINGS)], FINDINGS[(number + 3) % len(FINDINGS)]] if number < 8 else []
@@ -50,7 +48,7 @@ def films():
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch, films):
+def workplace(tmp_path, monkeypatch, films, ct_folder):
     """A repository of its own: stages and models of this one, films of the four providers, and a profile."""
     monkeypatch.setenv("MEDGROUND_DATA_ROOT", str(providers.build(tmp_path / "cxr", films)))
     monkeypatch.chdir(tmp_path)
@@ -58,7 +56,7 @@ def workplace(tmp_path, monkeypatch, films):
         copytree(model, tmp_path / "models" / model.name)
     (tmp_path / "submissions").mkdir()
     (tmp_path / "data" / "raw").mkdir(parents=True)
-    (tmp_path / "data" / "raw" / "ct").symlink_to(CT)
+    (tmp_path / "data" / "raw" / "ct").symlink_to(ct_folder)
     return tmp_path
 
 

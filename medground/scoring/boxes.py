@@ -38,9 +38,7 @@ def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground") -> list
     if invalid(heat):
         return []
     heat = heat / max(float(heat.max()), -float(heat.min()))  # the quantile of huge values would overflow
-    ranked = np.sort(heat, axis=None)
-    above = ranked[np.searchsorted(ranked, ranked[0], side="right") :]
-    return _components(heat, np.quantile(above, QUANTILE), last=1)
+    return _components(heat, np.quantile(heat[heat > heat.min()], QUANTILE), last=1)
 
 
 def invalid(heatmap: np.ndarray) -> str | None:
@@ -80,10 +78,9 @@ def _components(heat: np.ndarray, threshold: float, last: int) -> list[Box]:
     means = np.bincount(members, heat.ravel()[inside].astype(np.float64), count) / areas
     large = np.flatnonzero(areas >= MIN_AREA)
     best = large[np.argsort(-means[large], kind="stable")][:MAX_BOXES]
-    return [_tight(inside[members == component], heat.shape[1], last) for component in best]
+    extents = ndimage.find_objects(labels)
+    return [_tight(*extents[component], last) for component in best]
 
 
-def _tight(pixels: np.ndarray, width: int, last: int) -> Box:
-    rows, columns = np.divmod(pixels, width)
-    right, bottom = columns.max() + last, rows.max() + last
-    return float(columns.min()), float(rows.min()), float(right), float(bottom)
+def _tight(rows: slice, columns: slice, last: int) -> Box:
+    return float(columns.start), float(rows.start), float(columns.stop - 1 + last), float(rows.stop - 1 + last)

@@ -8,14 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
+from PIL import Image
 
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox, fill, intersect, resample
 from .boxes import PROTOCOLS, boxes_from_heatmap, check_protocol, invalid
 from .metrics import box_metrics, map_metrics
 
-PAPER_SIDE = 224  # the reference works on films letterboxed to this side
+SIDE = 224  # pixels of the longer side of the canvas on which maps are scored, as in the reference
 METRICS = ("iou", "f1", "precision", "recall", "hit", "energy", "average_precision")
+_OF_MAP = ("hit", "energy", "average_precision")
 _BATCH = 64
 
 
@@ -28,42 +30,32 @@ def score_case(
     that the grid covers; None is the whole film), or ``boxes`` (native pixels, best first); None is a missing case.
     ``width, height`` is the film's size and ``regions`` the expert's boxes, both in native pixels.
 
-    ``medground`` scores on the native film. ``paper`` applies the reference's scorer on the film letterboxed to
-    224x224, map and expert boxes alike: as shipped, the reference compares 224-pixel boxes with native ones, which is
-    nobody's intent. Hit, energy and average precision are measured on the same film. Boxes count as the map that
-    `drawn` makes of them.
+    A map becomes boxes on the canvas of the protocol (`canvases`); boxes are compared exactly, at any size of the film.
+    ``paper`` applies the reference's scorer, map and expert boxes alike on its canvas: as shipped, the reference
+    compares boxes in pixels of the canvas with native ones, which is nobody's intent. Hit, energy and average precision
+    know no protocol: they are measured without the padding, where a region counts for one pixel at least, and boxes as
+    the map that `drawn` makes of them.
 
     Raises MedgroundError for an unknown protocol or a case without expert regions on its film.
     """
-    check_protocol(protocol)
-    film = (0.0, 0.0, float(width), float(height))
-    regions = [clipped for region in regions if (clipped := intersect(tuple(region), film))]
-    if not regions:
-        raise MedgroundError(f"a case has no expert region on its film of {width}x{height}; rebuild its samples")
-    problem = attribution_problem(attribution, film)
-    if problem:
-        return {**dict.fromkeys(METRICS, 0.0), "problem": problem}
-    letterbox = (
-        Letterbox.fit(width, height, PAPER_SIDE)
-        if protocol == "paper"
-        else Letterbox.stretch(width, height, width, height)
-    )
-    regions = [letterbox.to_canvas(region) for region in regions]
-    inside = fill(regions, letterbox.height, letterbox.width)
-    heat, problem = drawn(attribution, letterbox)
-    if _given(attribution.get("grid")):
-        return _score_map(heat, problem, inside, regions, protocol)
-    return {
-        **box_metrics(_boxes(attribution, letterbox), regions, protocol),
-        **map_metrics(heat, inside),
-        "problem": None,
-    }
+    return _scores(attribution, width, height, regions, (protocol,))[0]
+
+
+def canvases(width: int, height: int) -> dict[str, Letterbox]:
+    """Where maps of a film of that size in pixels are scored, by protocol; large films cost no more than small ones.
+
+    ``paper``: letterboxed to 224x224. ``medground``: the part of it that is film, without the padding.
+    """
+    padded = Letterbox.fit(width, height, SIDE)
+    film = Letterbox.stretch(width, height, round(padded.scale_x * width), round(padded.scale_y * height))
+    return {"paper": padded, "medground": film}
 
 
 def drawn(attribution: Mapping, letterbox: Letterbox) -> tuple[np.ndarray, str | None]:
     """An attribution without `attribution_problem` as a map ``[h, w]`` on a canvas, and why it is invalid, or None.
 
-    A grid is resampled bilinearly. The k-th best box of n stands at (n - k + 1) / n above a zero ground.
+    A grid is resampled bilinearly; one of more than twice as many cells as there are pixels is averaged over blocks of
+    cells first. The k-th best box of n stands at (n - k + 1) / n above a zero ground.
     """
     height, width = letterbox.height, letterbox.width
     if not _given(attribution.get("grid")):
@@ -123,7 +115,41 @@ def score_entry(
 
 
 def _rows(attribution: Mapping, case: Mapping, protocols: Sequence[str]) -> list[dict]:
-    return [score_case(attribution, case["width"], case["height"], case["regions"], p) for p in protocols]
+    return _scores(attribution, case["width"], case["height"], case["regions"], protocols)
+
+
+def _scores(
+    attribution: Mapping | None, width: int, height: int, regions: Sequence[Box], protocols: Sequence[str]
+) -> list[dict]:
+    """`score_case` under several protocols."""
+    for protocol in protocols:
+        check_protocol(protocol)
+    film = (0.0, 0.0, float(width), float(height))
+    regions = [clipped for region in regions if (clipped := intersect(tuple(region), film))]
+    if not regions:
+        raise MedgroundError(f"a case has no expert region on its film of {width}x{height}; rebuild its samples")
+    if problem := attribution_problem(attribution, film):
+        return _worst(protocols, problem)
+    where = canvases(width, height)
+    padded, film = where["paper"], where["medground"]
+    left, top = int(padded.left), int(padded.top)
+    heat, problem = drawn(attribution, padded)
+    heats = {"paper": heat, "medground": heat[top : top + film.height, left : left + film.width]}
+    finite, is_map = np.isfinite(heat).all(), _given(attribution.get("grid"))
+    if is_map and not problem:
+        problem = invalid(heats["medground"])
+    inside = _inside(regions, film)
+    of_map = map_metrics(heats["medground"], inside) if finite else dict.fromkeys(_OF_MAP, 0.0)
+    rows = []
+    for protocol in protocols:
+        if problem and protocol == "medground":
+            rows += _worst([protocol], problem)
+            continue
+        canvas = where[protocol]
+        boxes = boxes_from_heatmap(heats[protocol], protocol) if is_map else _boxes(attribution, canvas)
+        areas = box_metrics(boxes, [canvas.to_canvas(region) for region in regions], protocol)
+        rows.append({**areas, **of_map, "problem": None if finite else problem})
+    return rows
 
 
 def _worst(protocols: Sequence[str], problem: str) -> list[dict]:
@@ -136,17 +162,6 @@ def _batches(items: Iterable, size: int) -> Iterator[list]:
         yield batch
 
 
-def _score_map(
-    heat: np.ndarray, problem: str | None, inside: np.ndarray, regions: Sequence[Box], protocol: str
-) -> dict:
-    if problem and protocol == "medground":
-        return {**dict.fromkeys(METRICS, 0.0), "problem": problem}
-    areas = box_metrics(boxes_from_heatmap(heat, protocol), regions, protocol)
-    if not np.isfinite(heat).all():
-        return {**areas, **dict.fromkeys(("hit", "energy", "average_precision"), 0.0), "problem": problem}
-    return {**areas, **map_metrics(heat, inside), "problem": None}
-
-
 def _film(letterbox: Letterbox) -> Box:
     return 0.0, 0.0, float(letterbox.film_width), float(letterbox.film_height)
 
@@ -157,11 +172,33 @@ def _boxes(attribution: Mapping, letterbox: Letterbox) -> list[Box]:
     return [letterbox.to_canvas(box) for box in on_film]
 
 
+def _inside(regions: Sequence[Box], letterbox: Letterbox) -> np.ndarray:
+    height, width = letterbox.height, letterbox.width
+    regions = [letterbox.to_canvas(region) for region in regions]
+    inside = fill(regions, height, width)
+    for x1, y1, x2, y2 in regions:  # the pixel in the middle of one that holds no pixel's centre
+        inside[min(int((y1 + y2) / 2), height - 1), min(int((x1 + x2) / 2), width - 1)] = True
+    return inside
+
+
 def _resampled(grid: np.ndarray, extent: Box, height: int, width: int) -> np.ndarray:
     if grid.shape == (height, width) and extent == (0.0, 0.0, width, height):
         return grid
+    grid, extent = _coarser(grid, extent)
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is reported, not warned about
         return resample(grid, extent, height, width).astype(np.float32)  # the precision of stored grids
+
+
+def _coarser(grid: np.ndarray, extent: Box) -> tuple[np.ndarray, Box]:
+    """Means over blocks of cells as large as fit in a pixel, and the box in pixels that the blocks cover."""
+    x1, y1, x2, y2 = extent
+    down, across = max(1, int(grid.shape[0] / (y2 - y1))), max(1, int(grid.shape[1] / (x2 - x1)))
+    if down == across == 1:
+        return grid, extent
+    cell_width, cell_height = (x2 - x1) / grid.shape[1], (y2 - y1) / grid.shape[0]
+    blocks = np.asarray(Image.fromarray(np.asarray(grid, np.float32)).reduce((across, down)))
+    height, width = blocks.shape[0] * down, blocks.shape[1] * across
+    return blocks, (x1, y1, x1 + width * cell_width, y1 + height * cell_height)
 
 
 def _ranked(boxes: Sequence[Box], height: int, width: int) -> np.ndarray:

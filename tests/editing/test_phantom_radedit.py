@@ -12,10 +12,9 @@ from medground import params
 from medground.editing import phantom
 from medground.editing.phantom import Settings
 from medground.editing.radedit import RadEdit, Sheet
-from medground.errors import MedgroundError
 from medground.geometry import fill
 from medground.phantom_models.data import Films
-from medground.sources.phantom import FINDINGS, ct
+from medground.sources.phantom import FINDINGS
 
 ROOT = Path(__file__).parents[2]
 TINY = Settings(size=32, vae_batch=2, vae_steps=2, text_steps=4, batch=2, steps=4, save_every=2)
@@ -124,16 +123,9 @@ def shipped():
 
 
 @pytest.fixture(scope="module")
-def examples(tmp_path_factory):
+def examples(ct_folder):
     """Films of the first validation patients, by finding."""
-    folder = ROOT / "data/raw/ct"
-    if not all((folder / name).is_file() for name in ct.FILES):
-        folder = tmp_path_factory.mktemp("ct")
-        try:
-            ct.fetch_ct(folder)
-        except MedgroundError as error:
-            pytest.skip(f"no CT: {error}")
-    return list(phantom.examples(1, 8, folder))
+    return list(phantom.examples(1, 8, ct_folder))
 
 
 @pytest.mark.slow

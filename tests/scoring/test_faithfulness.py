@@ -216,19 +216,17 @@ def test_none_are_measured_where_none_are_wanted(bench):
 
 
 MODEL = REPOSITORY / "models/phantom-gemma3"
-CT = REPOSITORY / "data/raw/ct"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not MODEL.is_dir(), reason="no phantom model in models/")
-@pytest.mark.skipif(not CT.is_dir(), reason="no CT in data/raw; `dvc repro fetch` brings it")
-def test_the_known_cause_of_a_phantoms_answer_beats_its_opposite():
+def test_the_known_cause_of_a_phantoms_answer_beats_its_opposite(ct_folder):
     """The cause is where a film differs from its healthy twin."""
     from medground.lvlm import load_lvlm, prompts
     from medground.sources.phantom import FINDINGS, Phantom
 
     lvlm = load_lvlm(str(MODEL), device="cpu")
-    phantom = Phantom.open(CT, REPOSITORY / ".cache" / "phantom")
+    phantom = Phantom.open(ct_folder, REPOSITORY / ".cache" / "phantom")
     found = []
     for number, finding in enumerate(FINDINGS):
         film = phantom.patient(900 + number).film([finding], seed=number)

@@ -19,18 +19,15 @@ from medground.sources.phantom import CONCEPTS, Phantom
 from medground.sources.phantom.cohorts import patient_seed
 
 ROOT = Path(__file__).parents[2]
-CT, MODELS = ROOT / "data" / "raw" / "ct", ROOT / "models"
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CT.is_dir(), reason="no CT in data/raw; `dvc repro fetch` brings it"),
-]
+MODELS = ROOT / "models"
+pytestmark = pytest.mark.slow
 SHIFT = 24  # pixels
 
 
 @pytest.fixture(scope="module")
-def shots():
+def shots(ct_folder):
     torch.set_num_threads(1)
-    phantom = Phantom.open(CT, ROOT / ".cache" / "phantom")
+    phantom = Phantom.open(ct_folder, ROOT / ".cache" / "phantom")
     findings = (["left pleural effusion"], ["cardiomegaly"], [])
     patients = [phantom.patient(patient_seed(5, "validation", number)) for number in range(2)]
     return [patient.film(wanted, seed=k) for patient in patients for k, wanted in enumerate(findings)]

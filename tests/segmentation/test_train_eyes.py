@@ -143,13 +143,8 @@ def test_generalized_iou_in_closed_form():
         assert owlvit.generalized_iou(box, torch.tensor(other, dtype=torch.float)).item() == pytest.approx(expected)
 
 
-def test_a_row_holds_the_truth_about_its_film():
-    from pathlib import Path
-
-    ct = Path(__file__).parents[2] / "data" / "raw" / "ct"
-    if not ct.is_dir():
-        pytest.skip("no CT in data/raw; `dvc repro fetch` brings it")
-    film = next(films.take(films.Cohort("validation", 1, 1, 1), ct))
+def test_a_row_holds_the_truth_about_its_film(ct_folder):
+    film = next(films.take(films.Cohort("validation", 1, 1, 1), ct_folder))
     row = films.row(film)
     masks = np.unpackbits(row["masks"], axis=-1).reshape(len(THINGS), MASK, MASK)
     for k, thing in enumerate(THINGS):

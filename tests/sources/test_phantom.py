@@ -1,4 +1,4 @@
-"""The phantom against what must hold for any radiograph of it; needs the CT, from data/raw/ct or the network."""
+"""The phantom against what must hold for any radiograph of it; needs the CT."""
 
 import shutil
 from pathlib import Path
@@ -12,19 +12,6 @@ from medground.geometry import area, box_of, intersect
 from medground.sources.phantom import CONCEPTS, FINDINGS, SIZE, Phantom, anatomy, ct
 
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def ct_folder(tmp_path_factory):
-    for folder in (ROOT / "data/raw/ct", ROOT / ".cache/ct"):
-        if all((folder / name).is_file() for name in ct.FILES):
-            return folder
-    folder = tmp_path_factory.mktemp("ct")
-    try:
-        ct.fetch_ct(folder)
-    except MedgroundError as error:
-        pytest.skip(f"no CT: {error}")
-    return folder
 
 
 @pytest.fixture(scope="session")
