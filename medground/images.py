@@ -127,8 +127,8 @@ def _colour(stored: np.ndarray, dataset) -> np.ndarray:
 def _shown(values: np.ndarray, stored: np.ndarray, dataset) -> np.ndarray:
     """What the VOI LUT, else the window, else the range of the film itself makes of the values: 0 to 1.
 
-    A window that cannot be (no width), or under which a film with contrast becomes one flat area, was not meant for
-    this film, and is passed over.
+    A window that cannot be (no width), or that leaves less than one gray level of a film with contrast, was not meant
+    for this film, and is passed over.
     """
     lut = next(iter(dataset.get("VOILUTSequence") or []), None)
     if lut is not None and lut.get("LUTData") and lut.get("LUTDescriptor"):
@@ -137,7 +137,7 @@ def _shown(values: np.ndarray, stored: np.ndarray, dataset) -> np.ndarray:
     function = str(dataset.get("VOILUTFunction") or "LINEAR").upper()
     if centre is not None and width is not None and width >= (1 if function == "LINEAR" else 1e-9):
         shown = _windowed(values, centre, width, function)
-        if np.ptp(shown) > 0 or np.ptp(values) == 0:
+        if np.ptp(shown) >= 1 / 255 or np.ptp(values) == 0:
             return shown
     low, high = _range(values, stored != dataset.get("PixelPaddingValue"))
     return np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)

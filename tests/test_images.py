@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -80,13 +80,15 @@ def test_windowed_films_equal_pydicom(tmp_path, bits, photometric, rescale):
     function=st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
     dtype=st.sampled_from([np.uint16, np.int16]),
 )
+@example(centre=5000, width=1, function="SIGMOID", dtype=np.int16)  # 0 up to rounding, but not exactly
+@example(centre=2100, width=1, function="SIGMOID", dtype=np.int16)
 def test_any_window_equals_pydicom_or_is_flat(tmp_path_factory, centre, width, function, dtype):
     path = tmp_path_factory.mktemp("window") / "film.dicom"
     dicom(path, ramp(12, dtype), WindowCenter=centre, WindowWidth=width, VOILUTFunction=function)
     expected = by_pydicom(path)
-    if np.ptp(expected) > 0:
+    if np.ptp(expected) > 1 + 1e-6:
         np.testing.assert_allclose(read_film(path), expected, atol=0.5 + 1e-6)
-    else:  # nothing of the film would be left: its own range is shown
+    elif np.ptp(expected) < 1 - 1e-6:  # nothing of the film would be left: its own range is shown
         assert np.ptp(read_film(path)) == 255
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+SPARE = 100  # groups of a letter display beyond one for each entry
+
 
 def differ(p: np.ndarray, level: float) -> np.ndarray:
     """Symmetric bool matrix of the pairs that differ, by Holm's step-down over all pairs (Holm 1979).
@@ -36,17 +38,34 @@ def letters(observed: np.ndarray, different: np.ndarray) -> list[str]:
 
     Letters of an entry are separated by spaces; ``a`` holds the best entry. Insert and absorb (Piepho 2004), one
     entry at a time: a group that holds the entry and some that differ from it becomes two, without the one and
-    without the others; groups within another are dropped.
+    without the others; groups within another are dropped. Their number can grow exponentially with the entries;
+    where it does (`SPARE`), the groups are `_runs`.
     """
+    best_first = np.argsort(-observed, kind="stable")
     groups = np.ones((1, len(observed)), bool)
     for entry in range(len(observed)):
         split = groups[:, entry] & (groups & different[entry]).any(1)
         without_entry, without_others = groups[split], groups[split] & ~different[entry]
         without_entry[:, entry] = False
         groups = _maximal(np.concatenate([groups[~split], without_entry, without_others]))
-    best_first = np.argsort(-observed, kind="stable")
+        if len(groups) > len(observed) + SPARE:
+            groups = _runs(best_first, different)
+            break
     groups = groups[np.lexsort((~groups[:, best_first]).T[::-1])]
     return [" ".join(_letter(number) for number in np.flatnonzero(groups[:, entry])) for entry in range(len(observed))]
+
+
+def _runs(best_first: np.ndarray, different: np.ndarray) -> np.ndarray:
+    """Groups of entries that follow each other in the ranking, a row each: those within a pair that cannot be told
+    apart share one. Entries without a common group differ; some that have one may differ, too."""
+    tied = np.triu(~different[np.ix_(best_first, best_first)])
+    last = len(tied) - 1 - tied[:, ::-1].argmax(1)  # of those that the entry is tied with
+    last = np.maximum.accumulate(last)
+    first = np.flatnonzero(np.diff(last, prepend=-1))
+    groups = np.zeros((len(first), len(tied)), bool)
+    for group, start in zip(groups, first, strict=True):
+        group[best_first[start : last[start] + 1]] = True
+    return groups
 
 
 def _maximal(groups: np.ndarray) -> np.ndarray:

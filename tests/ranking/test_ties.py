@@ -74,3 +74,17 @@ def test_hundreds_of_entries_get_letters_quickly(size):
     different = np.abs(observed[:, None] - observed) > 0.05
     names = letters(observed, different)
     assert names[0] == "a" and len(set(names[-1].split()) & set(names[0].split())) == 0
+
+
+def test_hundreds_of_entries_in_a_tangle_still_share_a_letter_where_they_are_tied():
+    rng = np.random.default_rng(0)
+    size = 300
+    observed = rng.random(size)
+    different = np.abs(observed[:, None] - observed) * rng.uniform(0.2, 1, (size, size)) > 0.1
+    different &= different.T
+    names = [set(name.split()) for name in letters(observed, different)]
+    assert (
+        "a" in names[int(np.argmax(observed))] and not names[int(np.argmax(observed))] & names[int(np.argmin(observed))]
+    )
+    assert all(names[i] & names[j] for i, j in np.argwhere(~different))
+    assert len(set.union(*names)) <= size
