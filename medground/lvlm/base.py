@@ -147,13 +147,15 @@ class LVLM(ABC):
             input_ids=text.input_ids.expand(len(canvas), -1),
             logits_to_keep=text.rows,
             use_cache=False,
-            **self.pixel_inputs(canvas),
             **self._expand(text.inputs, len(canvas)),
         )
+        pixels = self.pixel_inputs(canvas)
         if not attentions:
-            return Forward(self.model(**arguments).logits, None)
+            return Forward(self.model(**arguments, **pixels).logits, None)
+        # the vision tower by itself: its sdpa would warn that it has no weights to return, which nobody asked it for
+        seen = self.model.model.get_image_features(**pixels, return_dict=True)
         with self.eager():
-            output = self.model(**arguments, output_attentions=True)
+            output = self.model(**arguments, mm_encoder_outputs={"image": seen}, output_attentions=True)
         return Forward(output.logits, output.attentions)
 
     def log_probs(self, canvas: Tensor, text: Text) -> Tensor:
