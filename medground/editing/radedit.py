@@ -251,7 +251,7 @@ class RadEdit:
         return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
 
     def _encode(self, films: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(films).to(self.device).float() / 127.5 - 1.0
+        pixels = torch.tensor(films, device=self.device).float() / 127.5 - 1.0
         mode = self.vae.encode(pixels[:, None].expand(-1, self.vae.config.in_channels, -1, -1)).latent_dist.mode()
         return mode * self.vae.config.scaling_factor
 
