@@ -55,7 +55,7 @@ def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> al
     colour = alt.Color(
         "clear:N",
         scale=alt.Scale(domain=[first, second, "tie"], range=[KINDS["method"], KINDS["submission"], KINDS["floor"]]),
-        legend=_legend("Better"),
+        legend=_legend("Better", columns=1),  # names of entries are long, and phones narrow
     )
     tips = [
         alt.Tooltip("name:N", title="Finding"),
@@ -74,7 +74,7 @@ def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> al
         x=alt.X("low:Q", title=title, scale=scale), x2="high:Q"
     )
     dot = base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X("difference:Q", title=title))
-    return _calm(alt.layer(zero, line, dot), ROW * len(table) + 130)
+    return _calm(alt.layer(zero, line, dot), ROW * len(table) + 190)
 
 
 def effects(concepts: list[dict], title: str = "Drop of the answer's log-probability, nats") -> alt.Chart:
@@ -169,8 +169,8 @@ def _names(grid: bool = False) -> alt.Axis:
     )  # fmt: skip
 
 
-def _legend(title: str | None = None) -> alt.Legend:
-    return alt.Legend(title=title, orient="top", direction="horizontal", labelLimit=LABEL, columns=3)
+def _legend(title: str | None = None, columns: int = 3) -> alt.Legend:
+    return alt.Legend(title=title, orient="top", direction="horizontal", labelLimit=LABEL, columns=columns)
 
 
 def _calm(chart: alt.Chart | alt.LayerChart, height: int):
