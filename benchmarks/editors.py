@@ -2,7 +2,8 @@
 
 On dev samples of the phantom every film has its healthy twin, so the verdict of the three-step filter is known. This
 repeats the filter with the phantom's RadEdit (`edit.radedit` in params.yaml) and compares, gate by gate. `--settings`
-compares settings of RadEdit on validation patients instead, and `--sheet FILE` draws some edits. See editors.md.
+compares settings of RadEdit on validation patients instead, `--sheet FILE` draws an edit of each finding. See
+editors.md.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image, ImageDraw
 
 from medground import editing, params
 from medground.causality.ask import Ask
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="edits of each kind")
     parser.add_argument("--agreement", type=int, default=1, help="how many of them must pass")
     parser.add_argument("--settings", action="store_true", help="compare settings of RadEdit on validation patients")
-    parser.add_argument("--sheet", type=Path, help="draw an edit of each finding into this file")
+    parser.add_argument("--sheet", type=Path, help="only draw an edit of each finding into this file")
     given, p = parser.parse_args(), params.load()
     torch.set_num_threads(1)
     fetch_ct(CT)
@@ -52,9 +52,9 @@ def main() -> None:
     if given.settings:
         return settings(p)
     samples = dev_samples(p, given.patients)
-    edits = {name: edited(p, samples, name) for name in ("twin", "radedit")}
     if given.sheet:
-        sheet(samples, edits, given.sheet)
+        return sheet(p, samples, given.sheet)
+    edits = {name: edited(p, samples, name) for name in ("twin", "radedit")}
     both = pd.concat([verdicts(p, model, samples, edits) for model in p.models])
     patients = len({sample["patient_id"] for sample in samples})
     print(f"{len(samples)} dev samples of {patients} patients, {len(both)} right answers\n")
@@ -199,28 +199,37 @@ def distance(samples: list[dict], edits: list[dict]) -> tuple[float, float]:
     return float(np.mean(inside)), float(np.mean(outside))
 
 
-def sheet(samples: list[dict], edits: dict[str, list[dict]], path: Path) -> None:
-    """For two samples of each finding: the film with its region, and the edits by the twin and by RadEdit."""
-    paths = {(name, edit["source"], edit["index"], edit["edit"]): edit["path"]
-             for name, rows in edits.items() for edit in rows if edit["seed"] == 0}  # fmt: skip
-    columns = ["film", *(f"{name}: {kind.replace('_', ' ')}" for kind in EDITS for name in edits)]
-    shown = [next(s for s in samples if (s["source"], s["finding"]) == key)
-             for key in itertools.product(PHANTOM, FINDINGS)]  # fmt: skip
-    width, height, head = 132, 156, 14
-    page = Image.new("L", (width * len(columns), (height + head) * len(shown)), 255)
-    draw = ImageDraw.Draw(page)
-    for row, sample in enumerate(shown):
-        key, top = (sample["source"], sample["index"]), row * (height + head)
-        own = [sample["film"], *(paths[name, *key, kind] for kind in EDITS for name in edits)]
-        for column, (film, title) in enumerate(zip(own, columns, strict=True)):
-            picture = Image.fromarray(read_film(film)).resize((width - 2, height))
-            if not column:
-                scale = (width - 2) / sample["width"]
-                for box in sample["regions"]:
-                    ImageDraw.Draw(picture).rectangle([scale * edge for edge in box], outline=255)
-            page.paste(picture, (column * width, top + head))
-            draw.text((column * width + 2, top + 1), title if column else sample["finding"], fill=0)
-    page.save(path, optimize=True)
+def sheet(p: SimpleNamespace, samples: list[dict], path: Path) -> None:
+    """A sample of each finding: the film with its region, and the three edits by the twin and by RadEdit."""
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import Rectangle
+
+    found = {sample["finding"]: sample for sample in reversed(samples) if sample["source"] == PHANTOM[0]}
+    shown = [found[finding] for finding in FINDINGS if finding in found]
+    names = {"twin": "exact twin", "radedit": "RadEdit"}
+    edits = {
+        (name, edit["index"], edit["edit"]): edit["path"]
+        for name in names
+        for edit in edited(p, shown, name)
+        if edit["seed"] == 0
+    }
+    columns = [(kind, name) for kind in EDITS for name in names]
+    figure, axes = plt.subplots(
+        len(shown), 1 + len(columns), figsize=(13, 2.2 * len(shown)), facecolor="black", squeeze=False
+    )
+    for row, sample in zip(axes, shown, strict=True):
+        row[0].imshow(read_film(sample["film"]), cmap="gray", vmin=0, vmax=255)
+        for x1, y1, x2, y2 in sample["regions"]:
+            row[0].add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor="#39d353", linewidth=1.4))
+        row[0].set_title(sample["finding"], color="white", fontsize=10)
+        for axis, (kind, name) in zip(row[1:], columns, strict=True):
+            axis.imshow(read_film(edits[name, sample["index"], kind]), cmap="gray", vmin=0, vmax=255)
+            axis.set_title(f"{kind.replace('_', ' ')}\n{names[name]}", color="#b8b8b8", fontsize=9)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.tight_layout(pad=0.4)
+    figure.savefig(path, dpi=75, facecolor="black")
+    plt.close(figure)
 
 
 if __name__ == "__main__":

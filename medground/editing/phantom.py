@@ -56,7 +56,7 @@ class Settings:
     kl: float = 1e-4  # weight of the divergence of the latents from a normal distribution
     text_steps: int = 2000
     batch: int = 16
-    steps: int = 1300
+    steps: int = 4000
     rate: float = 1e-3
     most: float = 20.0  # weight of an error at the highest noise, against 1 without noise
     empty: float = 0.15  # share of films that are shown without a prompt
