@@ -114,12 +114,15 @@ def resample(grid: np.ndarray, extent: Box, height: int, width: int) -> np.ndarr
     """A coarse map ``[h, w]`` that covers ``extent``, bilinearly at every native pixel ``[height, width]``.
 
     Cell values stand at cell centres and are held constant beyond the outermost centres, as in
-    ``torch.nn.functional.interpolate(align_corners=False)``. NaN spreads to the pixels that it reaches.
+    ``torch.nn.functional.interpolate(align_corners=False)``. NaN spreads to the pixels that it reaches. A map in
+    float32 stays in float32, any other becomes float64.
     """
     x1, y1, x2, y2 = extent
     rows, row_part = _between((np.arange(height) + 0.5 - y1) / (y2 - y1) * grid.shape[0] - 0.5, grid.shape[0])
     columns, column_part = _between((np.arange(width) + 0.5 - x1) / (x2 - x1) * grid.shape[1] - 0.5, grid.shape[1])
-    grid = np.asarray(grid, np.float64)
+    grid = np.asarray(grid)
+    grid = grid if grid.dtype == np.float32 else grid.astype(np.float64)
+    row_part, column_part = row_part.astype(grid.dtype), column_part.astype(grid.dtype)
     across, beside = grid.take(columns, 1), grid.take(np.minimum(columns + 1, grid.shape[1] - 1), 1)
     beside -= across  # in place: this is a hot path
     beside *= column_part

@@ -19,13 +19,15 @@ PROTOCOLS = ("medground", "paper")
 _EIGHT_CONNECTED = np.ones((3, 3), bool)
 
 
-def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground") -> list[Box]:
+def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground", ranked: np.ndarray | None = None) -> list[Box]:
     """The boxes ``(x1, y1, x2, y2)`` of a heat map ``[h, w]`` in its own pixels, highest mean heat first.
 
     ``medground``: half-open boxes; a map that ``invalid`` objects to has none.
     ``paper``: the reference's scorer bit for bit. ``x2, y2`` are the last pixels inside, though its metrics then take
     them as exclusive; a constant map, or one with an infinite value, is one box around everything; a map with a NaN
     has no box.
+
+    ``ranked`` are the values of the map in ascending order, where they are at hand; ``paper`` does not use them.
 
     Raises MedgroundError for an unknown protocol or a map that is not two-dimensional.
     """
@@ -34,11 +36,14 @@ def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground") -> list
     if heat.ndim != 2:
         raise MedgroundError(f"a heat map has two dimensions, this one has the shape {heat.shape}; pass [h, w]")
     if protocol == "paper":
-        return _components(*_paper_threshold(heat), last=0)
+        heat, threshold = _paper_threshold(heat)
+        return _components(heat, heat >= threshold, last=0)
     if invalid(heat):
         return []
-    heat = heat / max(float(heat.max()), -float(heat.min()))  # the quantile of huge values would overflow
-    return _components(heat, np.quantile(heat[heat > heat.min()], QUANTILE), last=1)
+    ranked = np.sort(heat, axis=None) if ranked is None else ranked
+    above = ranked[np.searchsorted(ranked, ranked[0], side="right") :]
+    kept = heat >= _quantile(above)
+    return _components(heat / max(float(heat.max()), -float(heat.min())), kept, last=1)  # sums of huge values overflow
 
 
 def invalid(heatmap: np.ndarray) -> str | None:
@@ -66,9 +71,15 @@ def _paper_threshold(heat: np.ndarray) -> tuple[np.ndarray, float]:
     return heat, float(np.quantile(positive, QUANTILE)) if positive.size else 0.0
 
 
-def _components(heat: np.ndarray, threshold: float, last: int) -> list[Box]:
-    """Boxes of the components at or above the threshold; ``last`` is added to the index of the last pixel inside."""
-    kept = heat >= threshold
+def _quantile(ranked: np.ndarray) -> np.float64:
+    """Linear interpolation between the two nearest of the ascending values, which may be huge."""
+    place = QUANTILE * (ranked.size - 1)
+    low, high = (np.float64(ranked[int(k)]) for k in (np.floor(place), np.ceil(place)))
+    return low if low == high else low * (1 - place % 1) + high * (place % 1)
+
+
+def _components(heat: np.ndarray, kept: np.ndarray, last: int) -> list[Box]:
+    """Boxes of the components of the ``kept`` pixels; ``last`` is added to the index of the last pixel inside."""
     labels, count = ndimage.label(kept, _EIGHT_CONNECTED)
     if not count:
         return []

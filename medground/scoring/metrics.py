@@ -31,10 +31,11 @@ def box_metrics(predicted: Sequence[Box], expert: Sequence[Box], protocol: str =
     }
 
 
-def map_metrics(heatmap: np.ndarray, inside: np.ndarray) -> dict[str, float]:
+def map_metrics(heatmap: np.ndarray, inside: np.ndarray, ranked: np.ndarray | None = None) -> dict[str, float]:
     """Pointing hit, energy inside and average precision, each in 0..1, of a finite map ``[h, w]``.
 
-    ``inside`` is the bool mask ``[h, w]`` of the expert's regions. No threshold is involved:
+    ``inside`` is the bool mask ``[h, w]`` of the expert's regions, ``ranked`` the values of the map in ascending order,
+    where they are at hand. No threshold is involved:
 
     - ``hit``: the pointing game (Zhang et al. 2018); the share of the pixels that attain the maximum and lie inside;
     - ``energy``: the share of the positive evidence that lies inside (Wang et al. 2020, Score-CAM); 0 without any;
@@ -45,7 +46,7 @@ def map_metrics(heatmap: np.ndarray, inside: np.ndarray) -> dict[str, float]:
     wanted = heatmap[inside]
     if not wanted.size:
         return {"hit": 0.0, "energy": 0.0, "average_precision": 0.0}
-    ranked, wanted = np.sort(heatmap, axis=None), np.sort(wanted)
+    ranked, wanted = np.sort(heatmap, axis=None) if ranked is None else ranked, np.sort(wanted)
     positive = _from(ranked, 0).sum(dtype=np.float64)
     return {
         "hit": _from(wanted, ranked[-1]).size / _from(ranked, ranked[-1]).size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice, pairwise
 
 import numpy as np
 from PIL import Image
@@ -18,7 +18,7 @@ from .metrics import box_metrics, map_metrics
 SIDE = 224  # pixels of the longer side of the canvas on which maps are scored, as in the reference
 METRICS = ("iou", "f1", "precision", "recall", "hit", "energy", "average_precision")
 _OF_MAP = ("hit", "energy", "average_precision")
-_BATCH = 64
+_BATCH = 32
 
 
 def score_case(
@@ -101,9 +101,12 @@ def score_entry(
     known = {case["case_id"]: case for case in cases}
     scored: dict[str, list[dict]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for batch in _batches((a for a in attributions if a["case_id"] in known), _BATCH):
-            names = [attribution["case_id"] for attribution in batch]
-            rows = pool.map(lambda a: _rows(a, known[a["case_id"]], protocols), batch)
+        known_ones = (attribution for attribution in attributions if attribution["case_id"] in known)
+        begun = (
+            ([one["case_id"] for one in batch], pool.map(lambda a: _rows(a, known[a["case_id"]], protocols), batch))
+            for batch in _batches(known_ones, _BATCH)
+        )
+        for (names, rows), _ in pairwise(chain(begun, [None])):  # the next batch is read while this one is scored
             for name, scores in zip(names, rows, strict=True):
                 scored[name] = _worst(protocols, "given more than once") if name in scored else scores
     missing = _worst(protocols, "missing")
@@ -139,14 +142,15 @@ def _scores(
     if is_map and not problem:
         problem = invalid(heats["medground"])
     inside = _inside(regions, film)
-    of_map = map_metrics(heats["medground"], inside) if finite else dict.fromkeys(_OF_MAP, 0.0)
+    ranked = np.sort(heats["medground"], axis=None)
+    of_map = map_metrics(heats["medground"], inside, ranked) if finite else dict.fromkeys(_OF_MAP, 0.0)
     rows = []
     for protocol in protocols:
         if problem and protocol == "medground":
             rows += _worst([protocol], problem)
             continue
         canvas = where[protocol]
-        boxes = boxes_from_heatmap(heats[protocol], protocol) if is_map else _boxes(attribution, canvas)
+        boxes = boxes_from_heatmap(heats[protocol], protocol, ranked) if is_map else _boxes(attribution, canvas)
         areas = box_metrics(boxes, [canvas.to_canvas(region) for region in regions], protocol)
         rows.append({**areas, **of_map, "problem": None if finite else problem})
     return rows

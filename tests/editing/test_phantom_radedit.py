@@ -129,7 +129,9 @@ def examples(ct_folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("finding", ["left pleural effusion", "right pleural effusion", "widened mediastinum", "cardiomegaly"])
+@pytest.mark.parametrize(
+    "finding", ["left pleural effusion", "right pleural effusion", "widened mediastinum", "cardiomegaly"]
+)
 def test_the_shipped_checkpoint_brings_the_region_closer_to_the_twin(shipped, examples, finding):
     own = [example for example in examples if example.finding == finding]
     assert own
