@@ -22,16 +22,16 @@ train: .venv/all  ## train the phantom's models again, and record them in dvc.lo
 	for model in phantom-gemma3 phantom-qwen2_5_vl phantom-gemma3-shortcut; do \
 	  $(PY) -m stages.train --model $$model || exit 1; done
 	for model in phantom-sam phantom-owlvit; do \
-	  $(PY) -m stages.train_eyes --model $$model || exit 1; done
+	  $(PY) -m stages.train_grounding --model $$model || exit 1; done
 	$(PY) -m stages.train_editor
-	dvc commit -f train train_eyes train_editor
+	dvc commit -f train train_grounding train_editor
 
 bench: .venv/all  ## speed side by side, ablations, cost; on a GPU the true sizes
 	$(PY) -m benchmarks.speed
-	$(PY) -m benchmarks.transport
+	$(PY) -m benchmarks.anatomy
 	$(PY) -m benchmarks.entry
 	$(PY) -m benchmarks.cost
-	if [ -f data/concepts/concepts.parquet ]; then $(PY) -m benchmarks.medfocus; \
+	if [ -f data/anatomy/concepts.parquet ]; then $(PY) -m benchmarks.medfocus; \
 	  else echo "benchmarks.medfocus: not run, it needs the pipeline's tables (make demo)"; fi
 	if $(PY) -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then mkdir -p .cache && \
 	  $(PY) -m benchmarks.gpu --rates .cache/rates.json && $(PY) -m benchmarks.cost --rates .cache/rates.json; \

@@ -25,10 +25,9 @@ from types import SimpleNamespace
 from medground import params
 from medground.attribution import method
 from medground.attribution.method import Method
-from medground.cli import friendly
-from medground.errors import MedgroundError
+from medground.errors import MedgroundError, friendly
 from medground.lvlm import prompts
-from medground.released import DATASETS, DIRECT, TOTALS
+from medground.verification.released import DATASETS, DIRECT, TOTALS
 
 from . import flops
 

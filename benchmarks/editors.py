@@ -20,16 +20,16 @@ import pandas as pd
 import torch
 
 from medground import editing, params
-from medground.causality.ask import Ask
-from medground.causality.verify import shortcut_findings, verify
 from medground.editing import EDITS
-from medground.editing.phantom import REGIONS, examples
 from medground.geometry import Letterbox, fill
 from medground.images import read_film, write_film
 from medground.lvlm.prompts import question
+from medground.phantom import FINDINGS, fetch_ct
+from medground.phantom.editor import REGIONS, examples
+from medground.phantom.source import Films
 from medground.sources import PHANTOM
-from medground.sources.phantom import FINDINGS, fetch_ct
-from medground.sources.phantom.ingest import Films
+from medground.verification.asking import Ask
+from medground.verification.gates import shortcut_findings, verify
 
 CT, OUT = Path("data/raw/ct"), Path(".cache/editors")
 GATES = {"flipped": "flips", "stayed_removed": "stays, finding removed", "stayed_normal": "stays, normal film"}

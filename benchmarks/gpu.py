@@ -22,10 +22,9 @@ import numpy as np
 import torch
 
 from medground.attribution import Item, methods
-from medground.cli import friendly
-from medground.errors import MedgroundError
+from medground.errors import MedgroundError, friendly
 from medground.lvlm import prompts
-from medground.sources.phantom import CONCEPTS
+from medground.phantom import CONCEPTS
 
 from . import flops, true_sizes
 

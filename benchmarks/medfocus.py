@@ -15,9 +15,9 @@ import numpy as np
 from medground import params
 from medground.attribution.items import Items, kept_cases
 from medground.attribution.medfocus import RULES, Case, Effects, Region, candidates, measure
-from medground.causality.intervene import FILLS
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.lvlm import load_lvlm
+from medground.lvlm.interventions import FILLS
 from medground.records import SAMPLES, read_rows
 from medground.scoring import box_metrics
 

@@ -4,7 +4,7 @@ The plain way is that of the paper's public code: every masked film is drawn, pr
 processors of transformers and goes through the model alone, with logits for every position; every step of integrated
 gradients is a pass of its own; boxes come from a flood fill in Python. Films have the size of the model's canvas, so
 that both ways see the same pixels; larger ones would only cost the plain way more. One thread; the two ways take
-turns, and the least CPU time of each counts. Concept transfer is in ``benchmarks/transport.py``.
+turns, and the least CPU time of each counts. Concept transfer is in ``benchmarks/anatomy.py``.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from transformers import AutoProcessor
 from medground.attribution import Item, method
 from medground.attribution.medfocus import candidates
 from medground.attribution.method import Method
-from medground.causality.intervene import Intervention, intervene
 from medground.geometry import box_of, fill
 from medground.lvlm import load_lvlm, prompts
+from medground.lvlm.interventions import Intervention, intervene
 from medground.scoring import boxes_from_heatmap
 
 ROOT = Path(__file__).parents[1]
@@ -157,7 +157,7 @@ def grids(lvlm, cases: Sequence[Item], chosen: Method) -> list[np.ndarray]:
 
 
 def our_boxes(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [np.array(boxes_from_heatmap(heat, "paper")) for heat in maps]
+    return [np.array(boxes_from_heatmap(heat, "published")) for heat in maps]
 
 
 # --- the plain way ---------------------------------------------------------------------------------------------------

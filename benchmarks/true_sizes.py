@@ -31,13 +31,13 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
 from medground.editing.radedit import RadEdit
+from medground.grounding.detector import Detector
+from medground.grounding.segmenter import MedSAM
 from medground.lvlm.base import LVLM
 from medground.lvlm.registry import MOST_PIXELS
-from medground.phantom_models import corpus
-from medground.phantom_models.architecture import Parts, build
-from medground.segmentation.detector import Detector
-from medground.segmentation.medsam import MedSAM
-from medground.sources.phantom import CONCEPTS
+from medground.phantom import CONCEPTS
+from medground.phantom.lvlms import corpus
+from medground.phantom.lvlms.architecture import Parts, build
 
 FILM = 3056, 2544  # height and width of a radiograph, as PhysioNet's are
 TEXT = {

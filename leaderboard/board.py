@@ -67,7 +67,7 @@ def readable(board: pd.DataFrame) -> pd.DataFrame:
     table["Coverage"] = board.coverage
     table["Cases"] = board.cases
     table["Seconds a case"] = board.seconds
-    table["IoU, paper's scorer"] = board.iou_paper
+    table["IoU, paper's scorer"] = board.iou_published
     claimed = {name: entry["claimed"] for name, entry in tables.facts().items() if entry.get("claimed") is not None}
     if claimed:
         table["IoU, claimed"] = board.entry.map(claimed)

@@ -143,7 +143,7 @@ BOARD = _schema(
     ("rank_high", pa.int64()),
     ("tie", pa.string()),  # letters; entries that share one cannot be told apart
     ("seconds", pa.float64(), None),  # mean a case
-    ("iou_paper", pa.float64(), None),  # the same mean under the paper's scorer
+    ("iou_published", pa.float64(), None),  # the same mean under the paper's scorer
     ("measured", pa.int64()),  # of the cases, those on which deletion and insertion were measured; without any: null
     ("deletion", pa.float64(), None),
     ("deletion_low", pa.float64(), None),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from medground import ranking, records
-from medground.phantom_models import MODELS
+from medground.phantom.lvlms import MODELS
 from medground.scoring.tables import load_cases
 
 START, END = "<!-- results: written by scripts/readme.py -->", "<!-- end of results -->"
@@ -96,7 +96,7 @@ def board() -> str:
             "energy inside": f"{r['energy']:.3f}",
             "average precision": f"{r['average_precision']:.3f}",
             **{name: "not measured" if r[name] is None else f"{r[name]:.3f}" for name in ("deletion", "insertion")},
-            "IoU, paper's scorer": "" if r["iou_paper"] is None else f"{r['iou_paper']:.3f}",
+            "IoU, paper's scorer": "" if r["iou_published"] is None else f"{r['iou_published']:.3f}",
         }
         for r in sorted(rows, key=lambda r: (r["rank"], r["entry"]))
     ]

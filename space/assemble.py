@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 from medground import records
-from medground.cli import friendly
-from medground.errors import MedgroundError
+from medground.errors import MedgroundError, friendly
 from medground.hub.licences import EVERYTHING, source
 
 CODE = ("medground", "leaderboard", "space", ".streamlit/config.toml", "params.yaml", "submissions")

@@ -7,9 +7,9 @@ from collections import Counter
 from pathlib import Path
 
 from medground import engine, params, records
-from medground.causality.ask import Ask
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.lvlm.checkpoints import revision
+from medground.verification.asking import AnswerTask
 
 
 @friendly
@@ -30,7 +30,7 @@ def main() -> None:
     questions.sort(key=lambda question: question[0])  # a batch is of one mode: its answers are of one length
     out = Path(f"data/answers/{model}.parquet")
     engine.map(
-        Ask(model, p.answer.max_new_tokens, p.answer.batch_size),
+        AnswerTask(model, p.answer.max_new_tokens, p.answer.batch_size),
         questions,
         key=lambda q: f"{q[0]}/{q[1]['source']}/{q[1]['index']}",
         out=out,

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from medground import engine, params, records
 from medground.attribution import method
-from medground.attribution.explain import Explain
+from medground.attribution.explain import AttributeTask
 from medground.attribution.items import Items, kept_cases
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.lvlm import checkpoints
 
 # What the tables depend on, as dvc.yaml lists it: other changes of the package leave them as they are.
 CODE = (
-    "attribution", "causality/intervene.py", "geometry.py", "images.py", "lvlm", "segmentation/checkpoint.py",
-    "segmentation/detector.py", "segmentation/medsam.py", "transport",
+    "attribution", "geometry.py", "images.py", "lvlm", "grounding/checkpoint.py",
+    "grounding/detector.py", "grounding/segmenter.py", "anatomy",
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def main() -> None:
         tables.append(engine.Table(out / f"{name}.parquet", jobs, _case_id, records.ATTRIBUTIONS, **about))
     for stale in set(out.glob("*.parquet")) - {table.out for table in tables}:
         stale.unlink()
-    engine.map_tables(Explain(model, methods), tables, name=p.engine.name, workers=p.engine.workers)
+    engine.map_tables(AttributeTask(model, methods), tables, name=p.engine.name, workers=p.engine.workers)
     for name, table in zip(methods, tables, strict=True):
         rows = records.read_table(table.out, records.ATTRIBUTIONS).select(["seconds", "forwards"]).to_pandas()
         print(f"{model} {name}: {len(rows)} cases, {rows.seconds.sum():.1f} s, {rows.forwards.sum()} forwards")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from medground import editing, engine, params, records
-from medground.cli import friendly
+from medground.errors import friendly
 
 
 @friendly

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from medground import params
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.hub import folder
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from medground import params, records
 from medground.attribution import methods
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.scoring.entries import method_entry
 from medground.scoring.faithfulness import measure
 from medground.scoring.tables import load_cases

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medground import params, sources
-from medground.cli import friendly
+from medground.errors import friendly
 
 
 @friendly

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from medground import params, records, sources
-from medground.cli import friendly
+from medground.errors import friendly
 
 
 @friendly

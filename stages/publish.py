@@ -8,8 +8,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
-from medground.cli import friendly
-from medground.errors import MedgroundError
+from medground.errors import MedgroundError, friendly
 from medground.hub import push
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from medground import engine, params, ranking, records
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.ranking.show import show
 from medground.scoring.tables import dataset_version, load_cases
 

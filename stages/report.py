@@ -8,7 +8,7 @@ from pathlib import Path
 from medground import params, records
 from medground.attribution import Attribution
 from medground.attribution.sheet import sheet
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.images import read_film
 
 OUT = Path("data/report")

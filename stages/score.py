@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medground import engine, params, records
 from medground.attribution import methods
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.scoring.entries import method_entry, score_entries, summarise
 from medground.scoring.tables import dataset_version, load_cases
 from medground.submission import accepted

@@ -15,12 +15,12 @@ from pathlib import Path
 import torch
 
 from medground import params
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.lvlm import load_lvlm
-from medground.phantom_models import MODELS, Settings
-from medground.phantom_models.evaluate import evaluate
-from medground.phantom_models.train import load_films, train
-from medground.sources.phantom import fetch_ct
+from medground.phantom import fetch_ct
+from medground.phantom.lvlms import MODELS, Settings
+from medground.phantom.lvlms.evaluate import evaluate
+from medground.phantom.lvlms.train import load_films, train
 
 CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models")
 

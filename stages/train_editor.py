@@ -15,11 +15,10 @@ from pathlib import Path
 import torch
 
 from medground import params
-from medground.cli import friendly
-from medground.editing.phantom import Settings, evaluate, train
 from medground.editing.radedit import RadEdit
-from medground.errors import MedgroundError
-from medground.sources.phantom import fetch_ct
+from medground.errors import MedgroundError, friendly
+from medground.phantom import fetch_ct
+from medground.phantom.editor import Settings, evaluate, train
 
 CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models/phantom-radedit")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 
 from medground import engine, params, records
-from medground.causality.verify import draw, released_records, retention, shortcut_findings, verify
-from medground.cli import friendly
+from medground.errors import friendly
 from medground.lvlm.prompts import MODES
+from medground.verification.gates import draw, released_records, retention, shortcut_findings, verify
 
 
 @friendly

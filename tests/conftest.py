@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from medground.errors import MedgroundError
-from medground.sources.phantom import ct
+from medground.phantom import ct
 
 ROOT = Path(__file__).parents[1]
 

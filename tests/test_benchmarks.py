@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import cost, entry, flops, gpu, speed, transport, true_sizes
+from benchmarks import anatomy, cost, entry, flops, gpu, speed, true_sizes
 from medground import params
 from medground.attribution import Item, method, methods
 from medground.errors import MedgroundError
@@ -57,7 +57,7 @@ def test_flood_fill_is_the_papers_rule():
             assert speed.flood_fill(maps[row["map"]]) == [tuple(map(float, box)) for box in row["boxes"]]
     heat = np.zeros((40, 40))
     heat[:5, :5], heat[20:30, 20:30] = 1, 1
-    assert speed.flood_fill(heat) == boxes_from_heatmap(heat, "paper") == [(0, 0, 4, 4), (20, 20, 29, 29)]
+    assert speed.flood_fill(heat) == boxes_from_heatmap(heat, "published") == [(0, 0, 4, 4), (20, 20, 29, 29)]
 
 
 def test_plain_transfer_equals_ours():
@@ -66,7 +66,7 @@ def test_plain_transfer_equals_ours():
         films, masks = stored["images"], np.unpackbits(stored["masks"], axis=-1).astype(bool)
     pair = told["pairs"][0]
     job = films[pair["source"]], masks[pair["source"]], films[pair["target"]]
-    assert transport.plain_transfer(*job, transport.scaling) == transport.paper.transfer(*job)
+    assert anatomy.plain_transfer(*job, anatomy.scaling) == anatomy.published.transfer(*job)
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def films(ct_folder):
     """Eight films with findings and three normal ones, each of another patient."""
-    from medground.sources.phantom import FINDINGS, Phantom
-    from medground.sources.phantom.cohorts import patient_seed
+    from medground.phantom import FINDINGS, Phantom
+    from medground.phantom.cohorts import patient_seed
 
     phantom = Phantom.open(ct_folder, REPOSITORY / ".cache" / "phantom")
     taken = []
@@ -64,7 +64,7 @@ def activate(name, workplace):
     """The profile as it is shipped, but with small models, few steps and few methods."""
     values = yaml.safe_load((REPOSITORY / "profiles" / f"{name}.yaml").read_text())
     values |= {"models": [MODEL.name], "methods": METHODS}
-    values["eyes"] = {role: f"models/{model.name}" for role, model in EYES.items()}
+    values["grounding"] = {role: f"models/{model.name}" for role, model in EYES.items()}
     values["engine"]["workers"] = 1
     values["phantom"]["references"] = 2
     values["answer"]["max_new_tokens"] = 32

@@ -12,7 +12,7 @@ from .method import Method
 
 
 @dataclass
-class Explain:
+class AttributeTask:
     """Explain kept cases of ``model``, given as pairs of a method's name and a row of the cases table.
 
     ``methods`` has each method with what makes its items. The model is loaded where it is needed, once a process.

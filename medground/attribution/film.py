@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..anatomy import TIGHTENED, Locator, References
+from ..anatomy.normal import Normal
 from ..errors import MedgroundError
+from ..grounding.segmenter import MedSAM
 from ..lvlm import load_lvlm, prompts
-from ..segmentation.medsam import MedSAM
-from ..transport import TIGHTENED, Locator, References
-from ..transport.normal import Normal
 from .method import Attribution, Item, Method
 from .registry import method
 
@@ -46,7 +46,7 @@ class Anatomy:
         ``segmenter`` is the checkpoint of the SAM that tightens boxes where the protocol does (`TIGHTENED`); without
         it they stay as they were carried over.
         """
-        protocol = "paper" if chosen.concepts == "paper" else "medground"
+        protocol = "published" if chosen.concepts == "published" else "medground"
         medsam = MedSAM.load(segmenter) if segmenter and protocol in TIGHTENED else None
         locator = Locator(References.read(references), protocol, segmenter=medsam)
         return cls(locator, Normal(locator))
@@ -56,7 +56,7 @@ class MedFocus:
     """MedFocus on single films: ``MedFocus("models/phantom-gemma3").attribute(film, question).boxes``.
 
     ``model`` is a key, path or Hub id, or a loaded LVLM; ``references`` the table of normal films with concept masks;
-    ``protocol`` is ``medground`` or ``paper``, ``segmenter`` the SAM that tightens concept boxes where the protocol
+    ``protocol`` is ``medground`` or ``published``, ``segmenter`` the SAM that tightens concept boxes where the protocol
     does; ``settings`` change the method's (see the registry).
     """
 
@@ -68,7 +68,7 @@ class MedFocus:
         segmenter: str | None = None,
         **settings,
     ):
-        names = {"medground": "medfocus", "paper": "medfocus_paper"}
+        names = {"medground": "medfocus", "published": "medfocus_paper"}
         if protocol not in names:
             raise MedgroundError(f"unknown protocol {protocol!r} of MedFocus; known: {', '.join(names)}")
         self.lvlm = load_lvlm(model) if isinstance(model, (str, Path)) else model

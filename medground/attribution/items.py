@@ -34,7 +34,7 @@ def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
 class Items:
     """Turns rows of the cases table into items; reads each table once, and a film when its item is made.
 
-    ``concepts`` names a table of ``data/concepts`` whose boxes go along; with ``normal``, so does a normal film drawn
+    ``concepts`` names a table of ``data/anatomy`` whose boxes go along; with ``normal``, so does a normal film drawn
     from the references.
     """
 
@@ -50,7 +50,7 @@ class Items:
 
     @property
     def _concepts_table(self) -> Path:
-        return self.root / f"data/concepts/{self.concepts}.parquet"
+        return self.root / f"data/anatomy/{self.concepts}.parquet"
 
     def __call__(self, case: dict) -> Item:
         """The item of a case; MedgroundError names the case whose sample or concepts are missing."""
@@ -73,8 +73,8 @@ class Items:
 
     @cached_property
     def _normal(self):
-        from ..transport import Locator, References  # floors start without them
-        from ..transport.normal import Normal
+        from ..anatomy import Locator, References  # floors start without them
+        from ..anatomy.normal import Normal
 
         return Normal(Locator(References.read(self.root / REFERENCES, self.root)))
 

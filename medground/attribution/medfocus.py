@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..causality.intervene import Fill, Intervention, canvas_masks, intervene
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox, hull
 from ..geometry import fill as boxes_mask
+from ..lvlm.interventions import Fill, Intervention, canvas_masks, intervene
 from .method import Attribution, Item
 
 PAIRS = {

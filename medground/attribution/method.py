@@ -93,7 +93,7 @@ class Method:
     paper: str
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    concepts: str | None = None  # the table of data/concepts that its items come with: concepts or paper
+    concepts: str | None = None  # the table of data/anatomy that its items come with: concepts or paper
 
     @property
     def needs_model(self) -> bool:
@@ -120,7 +120,7 @@ class Method:
 
     def configured(self, params: Any) -> Method:
         """The same method with the seed, the detector and the segmenter of ``params``, where it has such settings."""
-        given = {"seed": params.seed, "detector": params.eyes.detector, "segmenter": params.eyes.segmenter}
+        given = {"seed": params.seed, "detector": params.grounding.detector, "segmenter": params.grounding.segmenter}
         return self.with_settings(**{name: value for name, value in given.items() if name in self.settings})
 
     def attribute(self, lvlm: Any, items: Sequence[Item]) -> list[Attribution]:

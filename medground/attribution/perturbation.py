@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..causality.intervene import Fill, Intervention, intervene
+from ..lvlm.interventions import Fill, Intervention, intervene
 from .method import Attribution, Item
 
 

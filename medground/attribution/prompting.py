@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
+from ..grounding.detector import Detection, Detector
+from ..grounding.segmenter import MedSAM
 from ..lvlm import prompts
-from ..segmentation.detector import Detection, Detector
-from ..segmentation.medsam import MedSAM
 from .evidence import parse_boxes, parse_names
 from .method import Attribution, Item
 

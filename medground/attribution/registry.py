@@ -28,7 +28,7 @@ _METHODS = (
     Method("medfocus", "medfocus", _MEDFOCUS, "medfocus:medfocus",
            {"rule": "contrast", "fill": "normal", "tau": None}, "concepts"),
     Method("medfocus_paper", "medfocus", _MEDFOCUS, "medfocus:medfocus",
-           {"rule": "drop", "fill": "black", "tau": 0.75}, "paper"),
+           {"rule": "drop", "fill": "black", "tau": 0.75}, "published"),
     Method("occlusion", "perturbation", _OCCLUSION, "perturbation:occlusion", _TILES),
     Method("rise", "perturbation", _RISE, "perturbation:rise", _MASKS),
     Method("rise_paper", "perturbation", _RISE, "perturbation:rise", {**_MASKS, "normalise": False}),

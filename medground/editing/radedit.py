@@ -101,7 +101,7 @@ class Sheet:
     """A film prepared for the model: itself (uint8 ``[h, w]``), its square canvas, and the weight of its regions.
 
     ``weight`` ``[h, w]`` is 1 inside the regions and falls to 0 over the band around them; ``inside`` and ``outside``
-    bool ``[S, S]`` are where it is 1 and 0 on the canvas, ``paper`` the part of the canvas that the film covers.
+    bool ``[S, S]`` are where it is 1 and 0 on the canvas, ``published`` the part of the canvas that the film covers.
     """
 
     film: np.ndarray

@@ -245,7 +245,7 @@ A map becomes boxes: pixels at or above the {QUANTILE:g} quantile of those above
 components of at least {MIN_AREA} pixels, the tight boxes of the {MAX_BOXES} with the highest mean heat. Under
 `medground`, which ranks, boxes are half-open, maps are compared in the film's native pixels, and a case that is
 missing, or whose map is constant or not finite, scores the worst value. `paper` is the published scorer, bit for bit,
-so that published numbers can be compared (`iou_paper`)."""
+so that published numbers can be compared (`iou_published`)."""
 
 
 def _limits(facts: Facts) -> str:

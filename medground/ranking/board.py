@@ -27,14 +27,14 @@ ENDS = ("_low", "_high")
 
 @dataclass(frozen=True)
 class Results:
-    """Scores as arrays: ``values [metrics, entries, cases]`` in the order of METRICS, ``paper [entries, cases]`` the
-    IoU of the paper's scorer, ``valid [entries, cases]`` whether the attribution could be scored, and ``measured
-    [2, entries, cases]`` deletion and insertion, NaN where they were not measured."""
+    """Scores as arrays: ``values [metrics, entries, cases]`` in the order of METRICS, ``published [entries, cases]``
+    the IoU of the published scorer, ``valid [entries, cases]`` whether the attribution could be scored, and
+    ``measured [2, entries, cases]`` deletion and insertion, NaN where they were not measured."""
 
     entries: list[str]
     cases: list[Mapping]
     values: np.ndarray
-    paper: np.ndarray
+    published: np.ndarray
     valid: np.ndarray
     measured: np.ndarray
 
@@ -49,7 +49,7 @@ class Results:
         place = {case["case_id"]: number for number, case in enumerate(cases)}
         numbers = {entry: number for number, entry in enumerate(entries)}
         values = np.zeros((len(METRICS), len(entries), len(cases)))
-        paper, valid = np.zeros(values.shape[1:]), np.zeros(values.shape[1:], bool)
+        published, valid = np.zeros(values.shape[1:]), np.zeros(values.shape[1:], bool)
         for batch in scores.to_batches():
             rows = np.array([numbers[entry] for entry in batch["entry"].to_pylist()], int)
             columns = np.array([place.get(case, -1) for case in batch["case_id"].to_pylist()], int)
@@ -57,16 +57,16 @@ class Results:
             for chosen, is_ours in ((ours & (columns >= 0), True), (~ours & (columns >= 0), False)):
                 at = rows[chosen], columns[chosen]
                 if not is_ours:
-                    paper[at] = batch["iou"].to_numpy()[chosen]
+                    published[at] = batch["iou"].to_numpy()[chosen]
                     continue
                 valid[at] = batch["problem"].is_null().to_numpy(zero_copy_only=False)[chosen]
                 for number, name in enumerate(METRICS):
                     values[(number, *at)] = batch[name].to_numpy()[chosen]
-        measured = np.full((len(FAITHFUL), *paper.shape), np.nan)
+        measured = np.full((len(FAITHFUL), *published.shape), np.nan)
         for row in faithfulness.to_pylist() if faithfulness else ():
             if row["entry"] in numbers and row["case_id"] in place:
                 measured[:, numbers[row["entry"]], place[row["case_id"]]] = [row[name] for name in FAITHFUL]
-        return cls(entries, cases, values, paper, valid, measured)
+        return cls(entries, cases, values, published, valid, measured)
 
     def tracks(self) -> Iterator[tuple[str, np.ndarray]]:
         """``all`` and each ``mode=...``, ``model=...``, ``source=...``, ``finding=...`` with its bool mask of cases."""
@@ -161,7 +161,7 @@ def ranked(
         "rank_low": rank_low,
         "rank_high": rank_high,
         "tie": np.array(letters(iou, different), object),
-        "iou_paper": results.paper[:, chosen].mean(1),
+        "iou_published": results.published[:, chosen].mean(1),
     }
     lists = {name: column.tolist() for name, column in columns.items()}
     lists |= results.faithful(chosen, name, resamples=resamples, level=level, seed=seed)

@@ -27,7 +27,7 @@ def show(rows: Sequence[Mapping], marked: str = "") -> None:
     for row in rows:
         interval, ranks = f"{row['iou_low']:.3f}-{row['iou_high']:.3f}", f"{row['rank_low']}-{row['rank_high']}"
         entry = Text(row["entry"], "bold" if row["entry"] == marked else "")
-        metrics = (f"{row[name]:.3f}" for name in ("iou_paper", "hit", "energy", "average_precision", "coverage"))
+        metrics = (f"{row[name]:.3f}" for name in ("iou_published", "hit", "energy", "average_precision", "coverage"))
         faithful = (_faithful(row, name) for name in FAITHFUL) if measured else ()
         first = str(row["rank"]), entry, row["kind"], f"{row['iou']:.3f}", interval, ranks, row["tie"]
         table.add_row(*first, *metrics, *faithful)

@@ -15,7 +15,7 @@ from ..geometry import Box
 QUANTILE = 0.9
 MIN_AREA = 16
 MAX_BOXES = 10
-PROTOCOLS = ("medground", "paper")
+PROTOCOLS = ("medground", "published")
 _EIGHT_CONNECTED = np.ones((3, 3), bool)
 
 
@@ -23,11 +23,11 @@ def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground", ranked:
     """The boxes ``(x1, y1, x2, y2)`` of a heat map ``[h, w]`` in its own pixels, highest mean heat first.
 
     ``medground``: half-open boxes; a map that ``invalid`` objects to has none.
-    ``paper``: the reference's scorer bit for bit. ``x2, y2`` are the last pixels inside, though its metrics then take
-    them as exclusive; a constant map, or one with an infinite value, is one box around everything; a map with a NaN
-    has no box.
+    ``published``: the reference's scorer bit for bit. ``x2, y2`` are the last pixels inside, though its metrics then
+    take them as exclusive; a constant map, or one with an infinite value, is one box around everything; a map with a
+    NaN has no box.
 
-    ``ranked`` are the values of the map in ascending order, where they are at hand; ``paper`` does not use them.
+    ``ranked`` are the values of the map in ascending order, where they are at hand; ``published`` does not use them.
 
     Raises MedgroundError for an unknown protocol or a map that is not two-dimensional.
     """
@@ -35,8 +35,8 @@ def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground", ranked:
     heat = np.asarray(heatmap)
     if heat.ndim != 2:
         raise MedgroundError(f"a heat map has two dimensions, this one has the shape {heat.shape}; pass [h, w]")
-    if protocol == "paper":
-        heat, threshold = _paper_threshold(heat)
+    if protocol == "published":
+        heat, threshold = _published_threshold(heat)
         return _components(heat, heat >= threshold, last=0)
     if invalid(heat):
         return []
@@ -62,7 +62,7 @@ def check_protocol(protocol: str) -> None:
         raise MedgroundError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
 
 
-def _paper_threshold(heat: np.ndarray) -> tuple[np.ndarray, float]:
+def _published_threshold(heat: np.ndarray) -> tuple[np.ndarray, float]:
     with np.errstate(all="ignore"):
         heat = heat.astype(np.float32)
         heat = heat - heat.min()

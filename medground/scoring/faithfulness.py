@@ -173,7 +173,7 @@ def _heat(attribution: Mapping | None, film: np.ndarray, letterbox: Letterbox) -
 
 def _probabilities(lvlm, canvas, text, masks: np.ndarray, fill: str) -> tuple[float, np.ndarray]:
     """The answer's probability on the film, and on each masked film ``[M]``."""
-    from ..causality.intervene import Intervention, intervene  # imports torch: only in the worker that asks
+    from ..lvlm.interventions import Intervention, intervene  # imports torch: only in the worker that asks
 
     whole, masked = intervene(lvlm, [Intervention(canvas, text, masks, fill)])[0]
     return float(np.exp(whole.mean())), np.exp(masked.mean(1))

@@ -14,13 +14,13 @@ def box_metrics(predicted: Sequence[Box], expert: Sequence[Box], protocol: str =
     """IoU, F1, precision and recall, each in 0..1, of the union of the predicted boxes against that of the expert's.
 
     Boxes are ``(x1, y1, x2, y2)`` in the same pixels; areas are exact, boxes without area count for nothing. Under
-    ``medground`` all four are 0 where nothing was predicted, or nothing is to be found; under ``paper`` IoU, precision
-    and recall are 1 where both unions are empty.
+    ``medground`` all four are 0 where nothing was predicted, or nothing is to be found; under ``published`` IoU,
+    precision and recall are 1 where both unions are empty.
     """
     check_protocol(protocol)
     found, wanted, common = _areas(predicted, expert)
     union = found + wanted - common
-    nothing = 1.0 if protocol == "paper" and union == 0 else 0.0
+    nothing = 1.0 if protocol == "published" and union == 0 else 0.0
     precision = common / found if found else nothing
     recall = common / wanted if wanted else nothing
     return {

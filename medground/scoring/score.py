@@ -31,7 +31,7 @@ def score_case(
     ``width, height`` is the film's size and ``regions`` the expert's boxes, both in native pixels.
 
     A map becomes boxes on the canvas of the protocol (`canvases`); boxes are compared exactly, at any size of the film.
-    ``paper`` applies the reference's scorer, map and expert boxes alike on its canvas: as shipped, the reference
+    ``published`` applies the reference's scorer, map and expert boxes alike on its canvas: as shipped, the reference
     compares boxes in pixels of the canvas with native ones, which is nobody's intent. Hit, energy and average precision
     know no protocol: they are measured without the padding, where a region counts for one pixel at least, and boxes as
     the map that `drawn` makes of them.
@@ -44,11 +44,11 @@ def score_case(
 def canvases(width: int, height: int) -> dict[str, Letterbox]:
     """Where maps of a film of that size in pixels are scored, by protocol; large films cost no more than small ones.
 
-    ``paper``: letterboxed to 224x224. ``medground``: the part of it that is film, without the padding.
+    ``published``: letterboxed to 224x224. ``medground``: the part of it that is film, without the padding.
     """
     padded = Letterbox.fit(width, height, SIDE)
     film = Letterbox.stretch(width, height, round(padded.scale_x * width), round(padded.scale_y * height))
-    return {"paper": padded, "medground": film}
+    return {"published": padded, "medground": film}
 
 
 def drawn(attribution: Mapping, letterbox: Letterbox) -> tuple[np.ndarray, str | None]:
@@ -134,10 +134,10 @@ def _scores(
     if problem := attribution_problem(attribution, film):
         return _worst(protocols, problem)
     where = canvases(width, height)
-    padded, film = where["paper"], where["medground"]
+    padded, film = where["published"], where["medground"]
     left, top = int(padded.left), int(padded.top)
     heat, problem = drawn(attribution, padded)
-    heats = {"paper": heat, "medground": heat[top : top + film.height, left : left + film.width]}
+    heats = {"published": heat, "medground": heat[top : top + film.height, left : left + film.width]}
     finite, is_map = np.isfinite(heat).all(), _given(attribution.get("grid"))
     if is_map and not problem:
         problem = invalid(heats["medground"])

@@ -32,7 +32,7 @@ def fetch(params: SimpleNamespace, raw: Path) -> str:
     raw.mkdir(parents=True, exist_ok=True)
     files: dict[str, list[Path]] = {}
     if _needs_ct(params):
-        from .phantom import fetch_ct
+        from ..phantom import fetch_ct
 
         fetch_ct(raw / "ct")
         files["phantom"] = sorted(path for path in (raw / "ct").iterdir() if path.is_file())
@@ -49,7 +49,7 @@ def fetch(params: SimpleNamespace, raw: Path) -> str:
 def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[str, int]:
     """Write ``out/samples.parquet`` for one source; return what was dropped, by reason."""
     if source in PHANTOM:
-        from .phantom import ingest as phantom
+        from ..phantom import source as phantom
 
         return phantom.ingest(params, source, raw, out)
     samples, dropped = _provider(source).ingest(data_root())
@@ -64,7 +64,7 @@ def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
     the phantom.
     """
     if _needs_ct(params):
-        from .phantom import ingest as phantom
+        from ..phantom import source as phantom
 
         phantom.references(params, raw, out)
     else:

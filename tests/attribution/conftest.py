@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medground.attribution import Item
-from medground.phantom_models.architecture import build
+from medground.phantom.lvlms.architecture import build
 
 QUESTION = "Is there evidence of cardiomegaly in the image? Answer directly with yes or no without any explanation."
 WORDS = [QUESTION, "Yes.", "No.", "The heart is wide. Yes.", "[[100, 200, 300, 400]]", "left lung, right lung"]

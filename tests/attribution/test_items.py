@@ -9,11 +9,11 @@ import pytest
 
 from medground import records
 from medground.attribution import method
-from medground.attribution.explain import Explain, _loaded
+from medground.attribution.explain import AttributeTask, _loaded
 from medground.attribution.items import Items, kept_cases
 from medground.errors import MedgroundError
 from medground.images import write_film
-from medground.phantom_models.architecture import build
+from medground.phantom.lvlms.architecture import build
 
 QUESTION = "Is there evidence of cardiomegaly in the image? Answer directly with yes or no without any explanation."
 
@@ -44,7 +44,7 @@ def repository(tmp_path, monkeypatch):
             })  # fmt: skip
     cases = [case(3), case(0), case(1, kept=False), case(2, answer="No."), case(0, model="other")]
     records.write_table(samples, records.SAMPLES, tmp_path / "data/samples/s/samples.parquet")
-    records.write_table(concepts, records.CONCEPTS, tmp_path / "data/concepts/concepts.parquet")
+    records.write_table(concepts, records.CONCEPTS, tmp_path / "data/anatomy/concepts.parquet")
     records.write_table(cases, records.CASES, tmp_path / "data/cases/cases.parquet")
     masks = {name: np.zeros((60, 50), bool) for name in ("left lung", "right lung")}
     masks["left lung"][10:50, 27:45] = masks["right lung"][10:50, 5:23] = True
@@ -76,9 +76,9 @@ def test_items_carry_film_words_and_concepts(repository):
 def test_missing_rows_are_named(repository):
     with pytest.raises(MedgroundError, match="case tiny/direct/s/9 is not in data/samples/s"):
         Items(Path("."))(case(9))
-    rows = records.read_rows("data/concepts/concepts.parquet", records.CONCEPTS)
-    records.write_table([r for r in rows if r["index"]], records.CONCEPTS, "data/concepts/concepts.parquet")
-    with pytest.raises(MedgroundError, match="case tiny/direct/s/0 is not in data/concepts"):
+    rows = records.read_rows("data/anatomy/concepts.parquet", records.CONCEPTS)
+    records.write_table([r for r in rows if r["index"]], records.CONCEPTS, "data/anatomy/concepts.parquet")
+    with pytest.raises(MedgroundError, match="case tiny/direct/s/0 is not in data/anatomy"):
         Items(Path("."), "concepts")(case(0))
 
 
@@ -87,18 +87,18 @@ def test_rows_of_kept_cases(name, repository):
     chosen, cases = method(name), kept_cases("tiny")
     methods = {name: (chosen, Items(Path("."), chosen.concepts, chosen.needs_normal))}
     jobs = [(name, case) for case in cases]
-    rows = Explain("tiny", methods)(jobs)
+    rows = AttributeTask("tiny", methods)(jobs)
     records.write_table(rows, records.ATTRIBUTIONS, "out.parquet")
     back = records.read_rows("out.parquet", records.ATTRIBUTIONS)
     assert [row["case_id"] for row in back] == [row["case_id"] for row in cases]
     assert all((row["grid"] is None) != (row["boxes"] is None) for row in back)
-    again = Explain("tiny", methods)(jobs)
+    again = AttributeTask("tiny", methods)(jobs)
     assert [{**row, "seconds": 0, "grid": None} for row in rows] == [{**r, "seconds": 0, "grid": None} for r in again]
 
 
 def test_a_floor_loads_no_model(repository):
     methods = {name: (method(name), Items(Path("."))) for name in ("random", "center_box")}
     jobs = [(name, case) for name in methods for case in kept_cases("tiny")]
-    rows = Explain("no such model", methods)(jobs)
+    rows = AttributeTask("no such model", methods)(jobs)
     assert [row["case_id"] for row in rows] == [case["case_id"] for _, case in jobs]
     assert rows[0]["boxes"] != rows[3]["boxes"]

@@ -68,8 +68,8 @@ def test_registry():
     with pytest.raises(MedgroundError, match=r"unknown method 'gradcamm'; known: .*gradcam"):
         method("gradcamm")
     assert method("rise").with_settings(seed=3).settings["seed"] == 3 and method("rise").settings["seed"] == 0
-    eyes = SimpleNamespace(detector="models/d", segmenter="org/s")
-    params = SimpleNamespace(seed=9, eyes=eyes)
+    grounding = SimpleNamespace(detector="models/d", segmenter="org/s")
+    params = SimpleNamespace(seed=9, grounding=grounding)
     assert method("rise").configured(params).settings == {**method("rise").settings, "seed": 9}
     assert method("medfocus").configured(params) == method("medfocus")
     asked = method("prompting_medsam").configured(params).settings

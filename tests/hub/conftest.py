@@ -12,8 +12,8 @@ from hub_facts import FINDINGS, HEIGHT, MODELS, MODES, OPEN, RESTRICTED, SAMPLES
 from PIL import Image
 
 from medground import records
-from medground.causality.verify import released_records, retention
 from medground.images import write_film
+from medground.verification.gates import released_records, retention
 
 
 @pytest.fixture(scope="session")
@@ -171,7 +171,7 @@ def _board(samples: list[dict]) -> list[dict]:
             "rank_high": rank,
             "tie": "abc"[rank - 1],
             "seconds": 0.25,
-            "iou_paper": mean,
+            "iou_published": mean,
             "measured": 0,
         }
         for track in tracks

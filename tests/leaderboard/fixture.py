@@ -16,11 +16,11 @@ import yaml
 from scipy.ndimage import gaussian_filter
 
 from medground import records, submission
-from medground.causality.verify import released_records, retention, verify
 from medground.geometry import Letterbox
 from medground.images import read_film, write_film
 from medground.scoring.faithfulness import measured_cases
 from medground.scoring.tables import load_cases
+from medground.verification.gates import released_records, retention, verify
 from stages.rank import main as rank_stage
 from stages.score import main as score_stage
 

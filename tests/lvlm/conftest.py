@@ -11,8 +11,8 @@ from asked import SIZE
 from transformers import Gemma3ForConditionalGeneration
 
 from medground.lvlm import load_lvlm
-from medground.phantom_models import architecture, corpus
-from medground.sources.phantom import CONCEPTS
+from medground.phantom import CONCEPTS
+from medground.phantom.lvlms import architecture, corpus
 
 
 @pytest.fixture(scope="session", autouse=True)

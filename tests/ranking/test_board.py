@@ -40,7 +40,7 @@ def scored(levels, cases, seed=0):
         for case in cases:
             iou = float(np.clip(level + rng.normal(0, 0.05), 0, 1))
             others = {"f1": iou, "precision": iou, "recall": iou, "hit": 1.0, "energy": iou, "average_precision": iou}
-            for protocol, value in (("medground", iou), ("paper", iou / 2)):
+            for protocol, value in (("medground", iou), ("published", iou / 2)):
                 row = {"entry": entry, "case_id": case["case_id"], "protocol": protocol, **others, "problem": None}
                 rows.append({**row, "iou": value})
     return pa.Table.from_pylist(rows, records.SCORES)
@@ -86,7 +86,7 @@ def test_means_are_plain_means_over_honest_cases(rows, results):
         ]  # fmt: skip
         assert row["cases"] == len(chosen)
         mean = np.mean([iou[row["entry"], case["case_id"]] for case in chosen])
-        assert row["iou"] == pytest.approx(mean) and row["iou_paper"] == pytest.approx(mean / 2)
+        assert row["iou"] == pytest.approx(mean) and row["iou_published"] == pytest.approx(mean / 2)
         assert row["iou_low"] <= row["iou"] <= row["iou_high"]
 
 

@@ -25,9 +25,9 @@ def maps():
 
 def test_paper_equals_the_reference_exactly(maps):
     for row in GOLDEN:
-        boxes = boxes_from_heatmap(maps[row["map"]], protocol="paper")
+        boxes = boxes_from_heatmap(maps[row["map"]], protocol="published")
         assert boxes == [tuple(box) for box in row["boxes"]], row["map"]
-        metrics = box_metrics(boxes, row["gt"], protocol="paper")
+        metrics = box_metrics(boxes, row["gt"], protocol="published")
         assert metrics == {name: row[name] for name in metrics}, row["map"]
 
 
@@ -45,7 +45,7 @@ def test_a_perfect_map_is_perfect(height, width):
     region = (50.0, 30.0, 50.0 + width, 30.0 + height)
     assert boxes_from_heatmap(heat) == [region]
     assert box_metrics(boxes_from_heatmap(heat), [region]) == {"iou": 1, "f1": 1, "precision": 1, "recall": 1}
-    off_by_one = box_metrics(boxes_from_heatmap(heat, "paper"), [region], "paper")["iou"]
+    off_by_one = box_metrics(boxes_from_heatmap(heat, "published"), [region], "published")["iou"]
     assert off_by_one == pytest.approx((height - 1) * (width - 1) / (height * width))
 
 
@@ -55,14 +55,14 @@ def test_one_value_that_is_not_finite(value):
     heat[3, 4] = value
     assert invalid(heat) == "the map has NaN or infinite values"
     assert boxes_from_heatmap(heat) == []
-    assert boxes_from_heatmap(heat, "paper") == ([(0, 0, 49, 39)] if value == np.inf else [])
+    assert boxes_from_heatmap(heat, "published") == ([(0, 0, 49, 39)] if value == np.inf else [])
 
 
 def test_empty_and_constant_maps_are_invalid():
     assert invalid(np.zeros((0, 4))) == "the map is empty"
     assert invalid(np.full((4, 4), 0.3)) == "the map has no contrast"
     assert boxes_from_heatmap(np.zeros((30, 30))) == []
-    assert boxes_from_heatmap(np.zeros((30, 30)), "paper") == [(0, 0, 29, 29)]
+    assert boxes_from_heatmap(np.zeros((30, 30)), "published") == [(0, 0, 29, 29)]
 
 
 def test_components_touch_at_corners_need_16_pixels_and_ten_are_kept():
@@ -89,7 +89,7 @@ def test_hottest_component_comes_first():
 @settings(max_examples=60, deadline=None)
 @given(
     hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=24)),
-    st.sampled_from(["medground", "paper"]),
+    st.sampled_from(["medground", "published"]),
 )
 def test_any_map_gives_boxes_within_it(heat, protocol):
     height, width = heat.shape

@@ -223,7 +223,7 @@ MODEL = REPOSITORY / "models/phantom-gemma3"
 def test_the_known_cause_of_a_phantoms_answer_beats_its_opposite(ct_folder):
     """The cause is where a film differs from its healthy twin."""
     from medground.lvlm import load_lvlm, prompts
-    from medground.sources.phantom import FINDINGS, Phantom
+    from medground.phantom import FINDINGS, Phantom
 
     lvlm = load_lvlm(str(MODEL), device="cpu")
     phantom = Phantom.open(ct_folder, REPOSITORY / ".cache" / "phantom")

@@ -33,7 +33,7 @@ def test_box_metrics_are_exact_between_pixels():
 def test_nothing_predicted_scores_nothing_unless_the_paper_is_asked():
     assert set(box_metrics([], [(0, 0, 1, 1)]).values()) == {0.0}
     assert set(box_metrics([], []).values()) == {0.0}
-    assert set(box_metrics([], [], "paper").values()) == {1.0}
+    assert set(box_metrics([], [], "published").values()) == {1.0}
     assert set(box_metrics([(3, 3, 3, 9)], [(0, 0, 1, 1)]).values()) == {0.0}
 
 

@@ -30,7 +30,7 @@ def test_a_perfect_native_map_is_perfect_under_medground():
 
 
 def test_paper_maps_both_map_and_regions_to_the_letterbox():
-    row = score_case(perfect(), WIDTH, HEIGHT, REGIONS, "paper")
+    row = score_case(perfect(), WIDTH, HEIGHT, REGIONS, "published")
     x1, y1, x2, y2 = Letterbox.fit(WIDTH, HEIGHT, 224).to_canvas(REGIONS[0])
     assert row["iou"] == pytest.approx((x2 - x1 - 1) * (y2 - y1 - 1) / ((x2 - x1) * (y2 - y1)), abs=0.01)
     assert row["hit"] == 1 and row["problem"] is None
@@ -47,7 +47,7 @@ def test_a_token_grid_over_its_extent_is_seen_where_it_lies():
     assert elsewhere["hit"] == 0 and elsewhere["iou"] == 0
 
 
-@pytest.mark.parametrize("protocol", ["medground", "paper"])
+@pytest.mark.parametrize("protocol", ["medground", "published"])
 def test_boxes_keep_their_order(protocol):
     wrong, right = (200.0, 100.0, 280.0, 196.0), REGIONS[0]
     best_first = score_case({"boxes": [right, wrong]}, WIDTH, HEIGHT, REGIONS, protocol)
@@ -96,11 +96,11 @@ def test_an_invalid_attribution_scores_the_worst_value_with_a_reason(attribution
 
 
 def test_paper_scores_a_constant_map_as_one_box():
-    row = score_case(grid(np.full((4, 4), 2.0)), WIDTH, HEIGHT, REGIONS, "paper")
+    row = score_case(grid(np.full((4, 4), 2.0)), WIDTH, HEIGHT, REGIONS, "published")
     canvas = Letterbox.fit(WIDTH, HEIGHT, 224)
     assert row["iou"] == pytest.approx(area(canvas.to_canvas(REGIONS[0])) / 223**2)
     assert row["problem"] is None
-    nan = score_case(grid([[0.0, np.nan], [1.0, 2.0]]), WIDTH, HEIGHT, REGIONS, "paper")
+    nan = score_case(grid([[0.0, np.nan], [1.0, 2.0]]), WIDTH, HEIGHT, REGIONS, "published")
     assert nan["iou"] == 0 and nan["problem"] == "the map has NaN or infinite values"
 
 
@@ -113,7 +113,7 @@ def cases(count, width=WIDTH, height=HEIGHT):
     return [{"case_id": f"m/direct/s/{n}", "width": width, "height": height, "regions": REGIONS} for n in range(count)]
 
 
-@pytest.mark.parametrize("protocol", ["medground", "paper"])
+@pytest.mark.parametrize("protocol", ["medground", "published"])
 def test_scores_do_not_depend_on_the_size_of_the_film(protocol):
     heat = gaussian_filter(np.random.default_rng(1).random((16, 14)), 1)
     small, large = (score_case(grid(heat), 14 * n, 16 * n, [(2 * n, 3 * n, 7 * n, 9 * n)], protocol) for n in (16, 160))
@@ -146,7 +146,7 @@ def test_an_entry_gets_a_row_for_every_case_whatever_it_sends(tmp_path):
     sent = [{"case_id": f"m/direct/s/{n}", **perfect()} for n in (2, 0, 3, 3, 99)]
     rows = score_entry("mine", iter(sent), cases(5))
     assert [row["case_id"] for row in rows[::2]] == [case["case_id"] for case in cases(5)]
-    assert [row["protocol"] for row in rows[:2]] == ["medground", "paper"]
+    assert [row["protocol"] for row in rows[:2]] == ["medground", "published"]
     problems = {row["case_id"][-1]: row["problem"] for row in rows}
     assert problems == {"0": None, "1": "missing", "2": None, "3": "given more than once", "4": "missing"}
     assert [row["iou"] for row in rows[::2]] == [1, 0, 1, 0, 0]
@@ -161,6 +161,6 @@ def test_order_of_an_entry_does_not_matter():
 
 def test_paper_iou_matches_direct_arithmetic_on_boxes():
     box = (60.0, 80.0, 140.0, 150.0)
-    row = score_case({"boxes": [box]}, WIDTH, HEIGHT, REGIONS, "paper")
+    row = score_case({"boxes": [box]}, WIDTH, HEIGHT, REGIONS, "published")
     common = area(intersect(box, REGIONS[0]))
     assert row["iou"] == pytest.approx(common / (area(box) + area(REGIONS[0]) - common), rel=0.01)

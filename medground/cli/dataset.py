@@ -1,0 +1,66 @@
+"""The dataset folder and the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import app
+
+
+@app.command()
+def export(
+    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="The folder to write")] = Path("data/hub"),
+    hide_test_regions: Annotated[
+        bool | None, typer.Option(help="Keep the expert boxes of the test split back; by default as in params.yaml")
+    ] = None,
+) -> None:
+    """Make the dataset folder for the Hugging Face Hub; only what each source's licence allows goes into it."""
+    from .. import params
+    from ..hub import folder
+
+    if hide_test_regions is None:
+        hide_test_regions = params.load().publish.hide_test_regions
+    folder.build(data, out, hide_test_regions=hide_test_regions)
+    print(f"{out} is ready: `medground publish --repo ORG/NAME` sends it")
+
+
+@app.command()
+def publish(
+    repo: Annotated[str, typer.Option(help="ORG/NAME of the dataset on the Hub")],
+    folder: Annotated[Path, typer.Option(help="An exported folder")] = Path("data/hub"),
+    private: Annotated[bool, typer.Option("--private", help="Make a new dataset private")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference and stop")] = False,
+    revision: Annotated[str, typer.Option(help="The branch to commit to")] = "main",
+    tag: Annotated[str | None, typer.Option(help="Name of the version; by default the git commit of the code")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask")] = False,
+) -> None:
+    """Send the exported folder to the Hub in one commit, verify it and tag it. Shows the difference and asks first."""
+    from ..hub import push
+
+    done = push.publish(
+        folder, repo, private=private, revision=revision, tag=tag, dry_run=dry_run,
+        agree=lambda: yes or typer.confirm("Send this?"),
+    )  # fmt: skip
+    if done:
+        print(f"{done.url}: verified, commit {done.commit[:12]}, tag {done.tag}")
+
+
+@app.command()
+def films(
+    source: Annotated[str, typer.Option(help="imagenome | vindr_cxr | padchest_gr")],
+    data_root: Annotated[Path, typer.Option(help="Your own licensed copy, in any layout")],
+    dataset: Annotated[str, typer.Option(help="The dataset: a folder, or ORG/NAME on the Hub")] = "data/hub",
+    out: Annotated[Path, typer.Option(help="The table of films and paths to write")] = Path("films.parquet"),
+) -> None:
+    """Find the films that may not be published in your own copy; check their hashes; say which are missing."""
+    from ..hub import films as hub_films
+
+    rows = hub_films.join(hub_films.wanted(dataset, source), data_root)
+    hub_films.write(rows, out)
+    print(f"{hub_films.report(rows, source)}\n{out} has the path of each")
+    if any(row["state"] != "found" for row in rows):
+        raise typer.Exit(1)

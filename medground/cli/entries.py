@@ -1,0 +1,106 @@
+"""Entries: checked, scored, submitted, accepted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .app import app
+
+
+@app.command()
+def validate(
+    folder: Annotated[Path, typer.Argument(help="An entry: entry.yaml and attributions.parquet")],
+    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+) -> None:
+    """List everything that is wrong with an entry, with row, value and remedy."""
+    from .. import submission
+    from ..scoring.tables import load_cases
+
+    report = submission.validate(folder, load_cases(data))
+    print(report.text())
+    if not report.valid:
+        raise typer.Exit(1)
+
+
+@app.command()
+def score(
+    folder: Annotated[Path, typer.Argument(help="An entry: entry.yaml and attributions.parquet")],
+    split: Annotated[str, typer.Option(help="dev | test | all")] = "all",
+    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+    faithfulness: Annotated[
+        bool, typer.Option("--faithfulness", help="Also measure deletion and insertion; runs the models")
+    ] = False,
+    most: Annotated[
+        int | None, typer.Option(min=1, help="On so many cases of each model and mode; by default as the board")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where deletion and insertion of each case go")] = Path(
+        "faithfulness.parquet"
+    ),
+) -> None:
+    """Score an entry as the board does, and say where it would stand. Invalid cases score the worst value."""
+    from ..ranking.show import show
+    from ..submission import preview
+
+    faithful = preview.measured(folder, data, split, most, out) if faithfulness else None
+    report, rows = preview.against_board(folder, data, split, faithful)
+    if not report.valid:
+        print(report.text())
+    show(rows, marked=preview.NAME)
+    if faithfulness:
+        print(f"{out}: deletion and insertion of each case")
+
+
+@app.command()
+def submit(
+    folder: Annotated[Path, typer.Argument(help="An entry: entry.yaml and attributions.parquet")],
+    out: Annotated[Path, typer.Option(help="Where entries are; commit the new folder and open a pull request")] = Path(
+        "submissions"
+    ),
+    hub: Annotated[str, typer.Option(help="ORG/NAME of a dataset on the Hub to open the pull request on")] = "",
+    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+) -> None:
+    """Write a valid entry as it is stored, under its permanent id; with --hub, open the pull request as well."""
+    from .. import submission
+    from ..scoring.tables import load_cases
+
+    prepared = submission.prepare(folder, load_cases(data), out)
+    print(f"{prepared} is ready: commit it and open a pull request")
+    if hub:
+        from ..hub.pull_request import propose
+
+        print(propose(prepared, hub))
+
+
+@app.command()
+def entries(root: Annotated[Path, typer.Option(help="Where entries are")] = Path("submissions")) -> None:
+    """List the entries that were received, the latest first, and what became of them."""
+    from .. import submission
+
+    for receipt in submission.receipts(root):
+        print(f"{receipt.received}  {receipt.status:<11}  {receipt.id}  {receipt.reason}".rstrip())
+
+
+@app.command()
+def accept(
+    entry: Annotated[str, typer.Argument(help="The id of an entry in quarantine")],
+    root: Annotated[Path, typer.Option(help="Where entries are")] = Path("submissions"),
+) -> None:
+    """Take an entry out of quarantine onto the board."""
+    from .. import submission
+
+    print(f"{submission.accept(entry, root).id} is accepted; `dvc repro` puts it on the board")
+
+
+@app.command()
+def reject(
+    entry: Annotated[str, typer.Argument(help="The id of an entry in quarantine")],
+    reason: Annotated[str, typer.Option(help="What its author can do about it; kept with the entry")],
+    root: Annotated[Path, typer.Option(help="Where entries are")] = Path("submissions"),
+) -> None:
+    """Keep an entry off the board, for a reason."""
+    from .. import submission
+
+    print(f"{submission.reject(entry, root, reason).id} is rejected")

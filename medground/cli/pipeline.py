@@ -1,0 +1,55 @@
+"""The pipeline's own commands: profiles, wanted films, the released benchmark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import MedgroundError
+from .app import app
+
+
+@app.command()
+def profile(
+    name: Annotated[str, typer.Argument(help="A file of profiles/, without .yaml")],
+    root: Annotated[Path, typer.Option(help="The repository")] = Path("."),
+) -> None:
+    """Make a profile the active one: copy profiles/NAME.yaml to params.yaml."""
+    from .. import params
+
+    params.activate(name, root)
+    print(f"params.yaml is now the profile {name}")
+
+
+@app.command()
+def wanted_films(source: Annotated[str, typer.Argument(help="imagenome | vindr_cxr | padchest_gr | nih_cxr")]) -> None:
+    """List the films that a source needs, as paths below MEDGROUND_DATA_ROOT, from its annotation files alone."""
+    from .. import sources
+
+    for path in sources.films(source):
+        print(path)
+
+
+@app.command()
+def import_released(
+    file: Annotated[Path, typer.Argument(help="direct.json or reasoning.json of the paper's release")],
+    samples: Annotated[Path, typer.Option(help="Where `dvc repro ingest` put the samples")] = Path("data/samples"),
+    out: Annotated[Path, typer.Option(help="The table of cases to write")] = Path("data/cases/released.parquet"),
+) -> None:
+    """Check a file of the paper's released benchmark, and turn its records into cases on the ingested films."""
+    from .. import records
+    from ..verification import released
+
+    mode, answers = released.read(file)
+    print(f"{file}: {len(answers) // 4} {mode} records, counts as released")
+    tables = sorted(samples.glob("*/samples.parquet"))
+    rows, lost = released.cases(answers, [row for t in tables for row in records.read_rows(t, records.SAMPLES)])
+    for source in sorted({source for source, _ in lost}):
+        indices = [index for other, index in lost if other == source]
+        print(f"{source}: {len(indices)} samples are not in {samples} (not ingested, or dropped there): {indices}")
+    if not rows:
+        raise MedgroundError(f"no released record has its sample in {samples}; ingest the paper's sources first")
+    records.write_table(rows, records.CASES, out, released=file.name)
+    print(f"{out}: {len(rows)} cases")

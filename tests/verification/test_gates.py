@@ -1,0 +1,103 @@
+"""The three-step filter on answers whose verdicts are known."""
+
+import itertools
+
+import pytest
+
+from medground.errors import MedgroundError
+from medground.verification.gates import draw, released_records, retention, verify
+
+SAMPLE = {
+    "source": "s", "index": 4, "patient_id": "p", "split": "dev", "finding": "effusion",
+    "question": "Is there evidence of effusion in the image?", "answer": "Yes",
+}  # fmt: skip
+TEXT = {"yes": "Yes.", "no": "No.", "unparsable": "I see a lung."}
+
+
+def answers(original, *edits, mode="direct"):
+    """Rows of an original verdict and one (removed, background, normal) triple a seed."""
+    key = {"model": "m", "mode": mode, "source": "s", "index": 4}
+    rows = [key | {"edit": "original", "seed": -1, "text": TEXT[original], "verdict": original, "margin": 0.0}]
+    names = ("region_removed", "background_removed", "background_normal")
+    for seed, triple in enumerate(edits):
+        rows += [
+            key | {"edit": name, "seed": seed, "text": TEXT[verdict], "verdict": verdict, "margin": 0.0}
+            for name, verdict in zip(names, triple, strict=True)
+        ]
+    return rows
+
+
+def one(rows, shortcuts=None, seeds=1, agreement=1):
+    (case,) = verify([SAMPLE], rows, shortcuts or {}, seeds=seeds, agreement=agreement)
+    return case
+
+
+@pytest.mark.parametrize("triple", itertools.product(("yes", "no", "unparsable"), repeat=3))
+def test_truth_table(triple):
+    case = one(answers("yes", triple))
+    assert case["kept"] == (triple == ("no", "yes", "yes"))
+    assert (case["reason"] == "kept") == case["kept"]
+    if triple[0] != "no":
+        assert case["reason"] == "not flipped"
+
+
+@pytest.mark.parametrize(("verdict", "reason"), [("no", "wrong"), ("unparsable", "unparsable")])
+def test_wrong_answers_need_no_edits(verdict, reason):
+    case = one(answers(verdict))
+    assert not case["right"] and not case["kept"] and case["reason"] == reason and case["seeds"] == 0
+
+
+def test_a_seed_must_pass_every_gate_together():
+    good, no_flip, no_stay = ("no", "yes", "yes"), ("yes", "yes", "yes"), ("no", "no", "yes")
+    rows = answers("yes", good, no_flip, no_stay)
+    case = one(rows, seeds=3, agreement=1)
+    assert (case["flipped"], case["stayed_removed"], case["stayed_normal"], case["passed"]) == (2, 2, 3, 1)
+    assert case["kept"] and not one(rows, seeds=3, agreement=2)["kept"]
+
+
+def test_missing_edit_and_bad_agreement_are_named():
+    with pytest.raises(MedgroundError, match="no answer for the edit region_removed, seed 1"):
+        one(answers("yes", ("no", "yes", "yes")), seeds=2)
+    with pytest.raises(MedgroundError, match="agreement is 2"):
+        one(answers("no"), seeds=1, agreement=2)
+
+
+def test_retention_counts_and_control():
+    rows = answers("yes", ("no", "yes", "yes")) + answers("yes", ("no", "no", "yes"), mode="reasoning")
+    cases = verify([SAMPLE], rows, {"m": {"effusion"}}, seeds=1, agreement=1)
+    direct, reasoning = retention(cases)
+    assert direct["control"] == reasoning["control"] == "shortcut"
+    counts = [{k: row[k] for k in ("asked", "right", "flipped", "stayed", "kept")} for row in (direct, reasoning)]
+    assert counts == [
+        {"asked": 1, "right": 1, "flipped": 1, "stayed": 1, "kept": 1},
+        {"asked": 1, "right": 1, "flipped": 1, "stayed": 0, "kept": 0},
+    ]
+
+
+def test_released_form_has_the_papers_columns():
+    rows = answers("yes", ("no", "yes", "yes"))
+    cases = verify([SAMPLE], rows, {}, seeds=1, agreement=1)
+    assert released_records(cases, rows, "direct") == [
+        {
+            "model": "m", "dataset": "s", "index": 4, "answer": "Yes", "prediction_direct": "Yes.",
+            "prediction_edited_direct": "No.", "prediction_edited_kept_direct": "Yes.",
+            "prediction_edited_kept_normal_direct": "Yes.",
+        }
+    ]  # fmt: skip
+    assert released_records(cases, rows, "reasoning") == []
+
+
+def test_draw_balances_groups_and_marks_the_rest():
+    samples = [SAMPLE | {"index": index, "finding": finding} for index, finding in enumerate("aaaaabb")]
+    rows = [row | {"index": s["index"]} for s in samples for row in answers("yes", ("no", "yes", "yes"))]
+    rows += [row | {"index": 7} for row in answers("no")]
+    cases = verify([*samples, SAMPLE | {"index": 7, "finding": "b"}], rows, {}, seeds=1, agreement=1)
+    drawn = draw(cases, 3, seed=1)
+    assert [case["reason"] for case in drawn if case["finding"] == "b"] == ["kept", "kept", "wrong"]
+    reasons = [case["reason"] for case in drawn if case["finding"] == "a"]
+    assert sorted(reasons) == ["kept"] * 3 + ["surplus"] * 2
+    assert all(case["kept"] == (case["reason"] == "kept") for case in drawn)
+    assert drawn == draw(cases, 3, seed=1) and cases == draw(cases, 0, seed=1)
+    without_b = [case for case in cases if case["finding"] == "a"]
+    assert [case["reason"] for case in draw(without_b, 3, seed=1)] == reasons
+    assert {tuple(r for r in [c["reason"] for c in draw(without_b, 3, seed=s)]) for s in range(9)} != {tuple(reasons)}
