@@ -132,24 +132,38 @@ def retention(cases: Iterable[Mapping]) -> list[dict]:
 
 
 def released_records(cases: Iterable[Mapping], answers: Iterable[Mapping], mode: str) -> list[dict]:
-    """The kept cases of a mode in the form of the paper's released JSON files, so that its readers load them."""
-    said = {(a["model"], a["mode"], a["source"], a["index"], a["edit"], a["seed"]): a["text"] for a in answers}
+    """The kept cases of a mode in the form of the paper's released JSON files, so that its readers load them.
+
+    A record has room for one edit of each kind: it holds those of the first seed that passed every gate, so that it
+    passes the filter by itself. Its answer is the right one, which the model of a kept case gave. Raises MedgroundError
+    where a kept case has no such seed among ``answers``.
+    """
+    said: dict[tuple, dict[tuple, Mapping]] = defaultdict(dict)
+    for a in answers:
+        said[a["model"], a["mode"], a["source"], a["index"]][a["edit"], a["seed"]] = a
     name = RELEASED_NAMES[mode]
     rows = []
     for case in cases:
         if case["mode"] != mode or not case["kept"]:
             continue
-        key = case["model"], mode, case["source"], case["index"]
+        own = said[case["model"], mode, case["source"], case["index"]]
+        right = own["original", -1]["verdict"].capitalize()
+        gates = _gates(own, right, case["seeds"], case["case_id"])
+        seed = next((seed for seed, gate in enumerate(gates) if all(gate)), None)
+        if seed is None:
+            raise MedgroundError(
+                f"case {case['case_id']} is kept, but no seed passes every gate; run `dvc repro verify`"
+            )
         rows.append(
             {
                 "model": case["model"],
                 "dataset": case["source"],
                 "index": case["index"],
-                "answer": "Yes",
-                f"prediction_{name}": said[*key, "original", -1],
-                f"prediction_edited_{name}": said[*key, "region_removed", 0],
-                f"prediction_edited_kept_{name}": said[*key, "background_removed", 0],
-                f"prediction_edited_kept_normal_{name}": said[*key, "background_normal", 0],
+                "answer": right,
+                f"prediction_{name}": own["original", -1]["text"],
+                f"prediction_edited_{name}": own["region_removed", seed]["text"],
+                f"prediction_edited_kept_{name}": own["background_removed", seed]["text"],
+                f"prediction_edited_kept_normal_{name}": own["background_normal", seed]["text"],
             }
         )
     return rows

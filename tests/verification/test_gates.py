@@ -87,6 +87,37 @@ def test_released_form_has_the_papers_columns():
     assert released_records(cases, rows, "reasoning") == []
 
 
+def test_released_records_hold_a_seed_that_passes_the_filter():
+    """With several seeds the first may fail a gate that the case as a whole passes."""
+    good, no_flip, no_stay = ("no", "yes", "yes"), ("yes", "yes", "yes"), ("no", "no", "yes")
+    rows = answers("yes", no_flip, no_stay, good, good)
+    texts = {2: "No, there is none.", 3: "No"}
+    rows = [
+        row | {"text": texts.get(row["seed"], row["text"])} if row["edit"] == "region_removed" else row for row in rows
+    ]
+    cases = verify([SAMPLE], rows, {}, seeds=4, agreement=2)
+    (record,) = released_records(cases, rows, "direct")
+    assert record["prediction_edited_direct"] == "No, there is none."
+    assert record["prediction_edited_kept_direct"] == record["prediction_edited_kept_normal_direct"] == "Yes."
+    with pytest.raises(MedgroundError, match="m/direct/s/4 is kept, but no seed passes"):
+        released_records(cases, [row for row in answers("yes", no_flip, no_stay, no_stay, no_stay)], "direct")
+
+
+def test_released_records_say_the_answer_that_was_right():
+    sample = SAMPLE | {"answer": "No"}
+    rows = answers("no", ("yes", "no", "no"))
+    cases = verify([sample], rows, {}, seeds=1, agreement=1)
+    (record,) = released_records(cases, rows, "direct")
+    assert record["answer"] == "No" and record["prediction_direct"] == "No."
+
+
+@pytest.mark.parametrize(("passing", "kept"), [(1, False), (2, True), (3, True)])
+def test_as_many_seeds_as_agreement_asks_for_are_enough(passing, kept):
+    good, bad = ("no", "yes", "yes"), ("no", "no", "yes")
+    rows = answers("yes", *[good] * passing, *[bad] * (3 - passing))
+    assert one(rows, seeds=3, agreement=2)["kept"] is kept
+
+
 def test_draw_balances_groups_and_marks_the_rest():
     samples = [SAMPLE | {"index": index, "finding": finding} for index, finding in enumerate("aaaaabb")]
     rows = [row | {"index": s["index"]} for s in samples for row in answers("yes", ("no", "yes", "yes"))]
