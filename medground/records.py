@@ -27,6 +27,14 @@ def _schema(*fields: tuple) -> pa.Schema:
 
 
 REGION = pa.struct([pa.field("concept", pa.string()), pa.field("box", BOX)])
+PART = pa.struct(  # of a film: a finding or a mark, and what tells whether an answer depends on it (phantom)
+    [
+        pa.field("name", pa.string()),
+        pa.field("boxes", BOXES),  # native pixels; none for what changes the whole film
+        pa.field("film_without", pa.string()),  # path of the film without this part alone
+        pa.field("film_only", pa.string()),  # path of the healthy twin with this part alone
+    ]
+)
 _SAMPLE = (("source", pa.string()), ("index", pa.int64()))
 _CASE = (("case_id", pa.string()),)  # model/mode/source/index
 
@@ -44,6 +52,7 @@ SAMPLES = _schema(
     ("regions", BOXES),  # expert boxes, native pixels
     ("licence", pa.string()),
     ("marker", BOX, None),  # where a burned-in letter stands (phantom)
+    ("parts", pa.list_(PART), None),  # the findings and marks on the film, where they are known (phantom)
     ("anatomy", pa.list_(REGION), None),  # true concept boxes, where they are known (phantom)
 )
 REFERENCES = _schema(("reference", pa.string()), ("film", pa.string()), ("masks", pa.string()))  # film PNG, masks npz
@@ -188,6 +197,9 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise MedgroundError(f"{path} is not a readable Parquet file ({error}); delete it, run `dvc repro`") from None
+    for field in schema:
+        if field.nullable and field.name not in table.schema.names:  # a table from before the column was there
+            table = table.append_column(field, pa.nulls(len(table), field.type))
     missing = [name for name in schema.names if name not in table.schema.names]
     unknown = [name for name in table.schema.names if name not in schema.names]
     if missing or unknown:
