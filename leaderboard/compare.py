@@ -36,6 +36,8 @@ def pair(first: str, second: str, split: str, metric: str) -> pd.DataFrame:
     ranked = known[known.kept & (known.control != "shortcut") & (known.split.isin([split]) | (split == "all"))]
     scores = tables.scores((first, second)).pivot(index="case_id", columns="entry", values=metric)
     both = ranked.join(scores.reindex(columns=[first, second]).set_axis(["a", "b"], axis=1), on="case_id")
+    if both[["a", "b"]].isna().all(axis=None):
+        return both.head(0).assign(difference=0.0)  # a deployment that keeps test regions back has no single scores
     both[["a", "b"]] = both[["a", "b"]].fillna(0.0)  # a missing case scores the worst value
     return both.assign(difference=both.a - both.b)
 
@@ -127,7 +129,7 @@ else:
     else:
         both = pair(first, second, split, metric)
         if both.empty:
-            st.info("No ranked case is in this split.", icon=":material/inbox:")
+            st.info("No ranked case is in this split, or its scores are kept back.", icon=":material/inbox:")
         else:
             verdict(difference(both), first, second, metric)
             parts(both, first, second, metric)

@@ -23,6 +23,7 @@ from PIL import Image
 
 from medground import params, records
 from medground.errors import MedgroundError
+from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
 from medground.images import read_film
 
@@ -50,7 +51,7 @@ def settings():
 
 def hidden(split: str) -> bool:
     """True where the expert regions of a split, and all that would give them away, are kept back."""
-    return split == "test" and settings().publish.hide_test_regions
+    return hub_hidden(split, settings().publish.hide_test_regions)
 
 
 def board() -> pd.DataFrame:

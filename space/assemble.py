@@ -1,39 +1,117 @@
-"""Copy what a Hub Space of the leaderboard needs into a folder: the app, the library, the tables.
+"""Copy what the leaderboard needs into a folder, for a Hub Space or a container: the app, the library, the tables.
 
     python space/assemble.py build/space
+    python space/assemble.py build/space --private     for a machine of your own, run with MEDGROUND_PRIVATE=1
 
-Refuses tables of sources whose films, boxes or texts may not be shown to anybody.
+Refuses tables of sources whose films, boxes or texts may not be shown to anybody, unless all who can reach the app have
+signed their agreements (``--private``). Where ``publish.hide_test_regions`` is set, what would tell a test region stays
+at home (`medground.hub.hidden`), and so do entries that wait for a maintainer or were rejected.
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Iterator, Set
 from pathlib import Path
 
-from medground import records
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from medground import folders, params, records
 from medground.errors import MedgroundError, friendly
+from medground.hub.hidden import hidden, kept_back
 from medground.hub.licences import EVERYTHING, source
+from medground.submission.schema import CARD, RECEIPT, TABLE
 
-CODE = ("medground", "leaderboard", "space", ".streamlit/config.toml", "params.yaml", "submissions")
+CODE = ("medground", "leaderboard", "space", ".streamlit/config.toml", "params.yaml")
 TABLES = ("board", "scores", "cases", "samples", "edits", "answers", "attributions")
+COMMAND = "space/assemble.py"
 
 
-def assemble(root: Path, out: Path) -> None:
-    """Make ``out`` anew from the repository ``root``. Raises MedgroundError for what is missing or may not leave."""
-    if out.exists():
-        raise MedgroundError(f"{out} exists; delete it or name another folder")
-    cases = records.read_table(root / "data/cases/cases.parquet", records.CASES)
-    closed = [name for name in sorted(set(cases["source"].to_pylist())) if source(name).may_leave != EVERYTHING]
-    if closed:
+def assemble(root: Path, out: Path, private: bool = False) -> None:
+    """Make ``out`` from the repository ``root``. Raises MedgroundError for what is missing or may not leave, and for an
+    ``out`` that this did not make."""
+    folders.check(out, COMMAND)
+    cases = records.read_rows(root / "data/cases/cases.parquet", records.CASES)
+    closed = [name for name in sorted({case["source"] for case in cases}) if source(name).may_leave != EVERYTHING]
+    if closed and not private:
         raise MedgroundError(
-            f"the tables are of {', '.join(closed)}, which may not be shown to everybody; run the container on a "
-            "machine of your own, with MEDGROUND_PRIVATE=1, for those who signed their agreements"
+            f"the tables are of {', '.join(closed)}, which may not be shown to everybody; with --private they go into "
+            "a folder for a machine of your own, run with MEDGROUND_PRIVATE=1 for those who signed the agreements"
         )
-    for name in (*CODE, *(f"data/{table}" for table in TABLES)):
-        _copy(root / name, out / name)
-    for name in ("Dockerfile", "README.md"):  # where the Hub looks for them
-        shutil.copy(root / "space" / name, out / name)
+    hide = params.load(root / "params.yaml").publish.hide_test_regions
+    samples = {
+        (sample["source"], sample["index"])
+        for path in sorted((root / "data/samples").glob("*/samples.parquet"))
+        for sample in records.read_rows(path, records.SAMPLES)
+        if hidden(sample["split"], hide)
+    }
+    ids = {case["case_id"] for case in cases if hidden(case["split"], hide)}
+    with folders.rebuilt(out, COMMAND) as partial:
+        for name in CODE:
+            _copy(root / name, partial / name)
+        for name in ("Dockerfile", "README.md"):  # where the Hub looks for them
+            shutil.copy(root / "space" / name, partial / name)
+        _entries(root / "submissions", partial / "submissions")
+        for name in TABLES:
+            _tables(root, partial, name, samples, ids)
+
+
+def _tables(root: Path, out: Path, name: str, samples: Set[tuple[str, int]], cases: Set[str]) -> None:
+    """A folder of tables, and the films that its rows name, without what hidden samples and cases keep back."""
+    for path in _files(root / "data" / name):
+        target = out / path.relative_to(root)
+        if path.suffix == ".parquet":
+            table = _read(path)
+            kept = kept_back(name, table, samples, cases) if samples else table
+            if kept is table:
+                _copy(path, target)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                pq.write_table(kept, target, compression="zstd", write_page_checksum=True)
+            for film in sorted(set(_films(kept))) if name in ("samples", "edits") else ():
+                _copy(root / film, out / film)
+        elif path.suffix in (".json", ".csv"):
+            _copy(path, target)
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise MedgroundError(f"{folder} is missing; run `dvc repro`")
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _read(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, ValueError) as error:
+        raise MedgroundError(f"{path} is not a readable Parquet file ({error}); run `dvc repro`") from None
+
+
+def _films(table: pa.Table) -> Iterator[str]:
+    """The paths that rows of samples or edits name, at any depth."""
+    columns = [name for name in ("film", "twin", "parts", "path") if name in table.schema.names]
+    todo = [value for name in columns for value in table[name].to_pylist()]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, list):
+            todo += value
+        elif isinstance(value, dict):
+            todo += [value[key] for key in value if key.startswith("film")]
+        elif value:
+            yield value
+
+
+def _entries(submissions: Path, out: Path) -> None:
+    """The entries on the board: not those in quarantine, not those rejected, nothing else that lies there."""
+    out.mkdir()
+    if (submissions / "README.md").is_file():
+        shutil.copy(submissions / "README.md", out)
+    for folder in sorted(submissions.glob("[a-z0-9]*")):
+        for name in (CARD, TABLE, RECEIPT) if folder.is_dir() and not folder.is_symlink() else ():
+            if (folder / name).is_file() and not (folder / name).is_symlink():
+                _copy(folder / name, out / folder.name / name)
 
 
 def _copy(path: Path, out: Path) -> None:
@@ -49,11 +127,12 @@ def _copy(path: Path, out: Path) -> None:
 @friendly
 def main() -> None:
     """Assemble into the folder that the command line names."""
-    if len(sys.argv) != 2:
-        raise MedgroundError("name the folder to make: python space/assemble.py build/space")
-    assemble(Path("."), Path(sys.argv[1]))
-    files = [path for path in Path(sys.argv[1]).rglob("*") if path.is_file()]
-    print(f"{sys.argv[1]}: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB")
+    words = [word for word in sys.argv[1:] if word != "--private"]
+    if len(words) != 1 or words[0].startswith("-"):
+        raise MedgroundError("name the folder to make: python space/assemble.py build/space [--private]")
+    assemble(Path("."), Path(words[0]), private="--private" in sys.argv[1:])
+    files = [path for path in Path(words[0]).rglob("*") if path.is_file()]
+    print(f"{words[0]}: {len(files)} files, {sum(path.stat().st_size for path in files) / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .. import folders
 from ..geometry import Box, resample
 from ..scoring import boxes_from_heatmap
 from .film import Explained
 from .method import Attribution
 
+COMMAND = "medground attribute"
 ACCENT = (255, 176, 0)
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2b36 }
@@ -25,13 +27,16 @@ figcaption, .quiet { color: #5d6b76; font-size: .9rem }
 
 
 def write(explained: Explained, out: Path) -> dict[str, Path]:
-    """``overlay.png``, ``report.html`` and ``attribution.json`` in the folder ``out``; their paths by what they are."""
-    out.mkdir(parents=True, exist_ok=True)
-    paths = {"overlay": out / "overlay.png", "report": out / "report.html", "data": out / "attribution.json"}
-    overlay(explained.item.film, explained.attribution).save(paths["overlay"])
-    paths["report"].write_text(page(explained))
-    paths["data"].write_text(json.dumps(data(explained), indent=1) + "\n")
-    return paths
+    """``overlay.png``, ``report.html`` and ``attribution.json`` in the folder ``out``; their paths by what they are.
+
+    Raises MedgroundError for an ``out`` that this did not make (`folders.check`).
+    """
+    names = {"overlay": "overlay.png", "report": "report.html", "data": "attribution.json"}
+    with folders.rebuilt(out, COMMAND) as partial:
+        overlay(explained.item.film, explained.attribution).save(partial / names["overlay"])
+        (partial / names["report"]).write_text(page(explained))
+        (partial / names["data"]).write_text(json.dumps(data(explained), indent=1) + "\n")
+    return {what: out / name for what, name in names.items()}
 
 
 def overlay(film: np.ndarray, found: Attribution) -> Image.Image:

@@ -27,9 +27,10 @@ def attribute(
     Seed, detector and segmenter are those of params.yaml; outside a repository, those of the method, and concept boxes
     stay as they were carried over.
     """
-    from .. import attribution, params
+    from .. import attribution, folders, params
     from ..images import read_film
 
+    folders.check(out, "medground attribute")  # before the model is asked
     chosen, pixels = attribution.method(method), read_film(film)
     p = params.load() if Path("params.yaml").exists() else None
     chosen = chosen.configured(p) if p else chosen

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,30 +14,32 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import records
+from .. import folders, records
 from ..errors import MedgroundError
 from ..lvlm.verdict import parse_verdict
 from . import card, guard
 from .facts import COUNTS
+from .hidden import hidden
 from .licences import Kind, may_leave, source
 from .tables import CONFIGS, schema
 
 SPLITS = ("dev", "test")
 SHARD_BYTES = 256 << 20
 ROW_GROUP = 128
+COMMAND = "medground export"
 
 
 def build(data: Path | str, out: Path | str, *, hide_test_regions: bool = False) -> None:
     """Make the folder ``out`` from the tables under ``data``; replaces it whole, or leaves it as it was.
 
     With ``hide_test_regions`` the expert boxes of the test split stay back. Raises MedgroundError for a table that is
-    missing or wrong, LicenceError for a source that declares nothing.
+    missing or wrong, or an ``out`` that this did not make (`folders.check`), LicenceError for a source that declares
+    nothing.
     """
     data, out = Path(data), Path(out)
+    folders.check(out, COMMAND)
     tables = Tables(data)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
+    with folders.rebuilt(out, COMMAND) as partial:
         for config, splits in _rows(tables, hide_test_regions).items():
             for split, rows in splits.items():
                 _write(partial / config, split, rows, config)
@@ -47,13 +47,6 @@ def build(data: Path | str, out: Path | str, *, hide_test_regions: bool = False)
             _write_records(partial / f"{mode}.json", answers)
         card.write(partial, tables.made_by, hidden=hide_test_regions)
         guard.check(partial)
-        partial.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
 
 
 class Tables:
@@ -96,7 +89,7 @@ def _rows(tables: Tables, hide_test_regions: bool) -> dict[str, dict[str, Iterab
         **{
             mode: {
                 split: [
-                    _case(case, tables, hide_test_regions and split == "test")
+                    _case(case, tables, hidden(split, hide_test_regions))
                     for case in tables.cases
                     if case["mode"] == mode and case["split"] == split
                 ]

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from .. import folders
 from .licences import NO_CONTENT, SOURCES, Kind, LicenceError
 from .tables import CONFIGS
 
@@ -44,6 +45,12 @@ def check(folder: Path | str) -> None:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             found = ["a link; only plain files leave"]
+        elif name == folders.MARK:
+            found = (
+                []
+                if path.read_bytes() == folders.mark(folder, "medground export")
+                else ["is not what `medground export` wrote"]
+            )
         elif path.suffix == ".parquet":
             found = _shard(path, named)
         elif name in RECORDS:

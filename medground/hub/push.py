@@ -29,6 +29,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoFile
 
+from .. import folders
 from ..errors import MedgroundError
 from . import guard
 from .tables import CONFIGS
@@ -145,7 +146,7 @@ def _publish(api: HfApi, folder, repo, private, revision, tag, dry_run, say, agr
 
 def compare(folder: Path, remote: dict[str, RepoFile]) -> Difference:
     """A folder against the files of a commit. Files that this package does not write are left alone."""
-    local = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    local = [path.relative_to(folder).as_posix() for path in _sent(folder)]
     changed = [path for path in local if path in remote and not _same(folder / path, remote[path])]
     return Difference(
         added=[path for path in local if path not in remote],
@@ -226,13 +227,18 @@ def _verify(folder: Path, repo: str, commit: str) -> None:
         snapshot_download(repo, repo_type="dataset", revision=commit, local_dir=download)
         wrong = [
             path.relative_to(folder).as_posix()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and _sha256(path) != _sha256(Path(download) / path.relative_to(folder))
+            for path in _sent(folder)
+            if _sha256(path) != _sha256(Path(download) / path.relative_to(folder))
         ]
     if wrong:
         raise MedgroundError(
             f"{repo} at {commit[:12]} does not hold what was sent: {', '.join(wrong)}; it was not tagged, publish again"
         )
+
+
+def _sent(folder: Path) -> list[Path]:
+    """The files of a folder that are sent: all but the mark of who made it."""
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / folders.MARK]
 
 
 def _is_ours(path: str) -> bool:

@@ -11,6 +11,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -99,6 +101,22 @@ def test_refuses_tables_of_restricted_sources(tree, tmp_path):
     assert not (tmp_path / "space").exists()
 
 
+def test_a_private_folder_holds_restricted_tables(tree, tmp_path):
+    repository = _repository(tree, tmp_path / "repository")
+    shutil.copytree(tree / "raw", repository / "raw")
+    assemble(repository, tmp_path / "space", private=True)
+    assert (tmp_path / "space/data/samples/imagenome/samples.parquet").is_file()
+
+
+def test_a_folder_of_somebody_is_left_alone(phantom_tree, tmp_path):
+    repository = _repository(phantom_tree, tmp_path / "repository")
+    (tmp_path / "space").mkdir()
+    (tmp_path / "space/thesis.txt").write_text("mine")
+    with pytest.raises(MedgroundError, match=r"did not make .thesis\.txt"):
+        assemble(repository, tmp_path / "space")
+    assert [path.name for path in (tmp_path / "space").iterdir()] == ["thesis.txt"]
+
+
 def test_missing_tables_are_named(phantom_tree, tmp_path):
     repository = _repository(phantom_tree, tmp_path / "repository")
     shutil.rmtree(repository / "data/scores")
@@ -110,7 +128,7 @@ def _repository(tree: Path, root: Path) -> Path:
     shutil.copytree(tree / "data", root / "data")
     for table in ("scores", "edits", "attributions"):
         (root / "data" / table).mkdir()
-        (root / "data" / table / "table.parquet").touch()
+        pq.write_table(pa.table({"entry": ["x"]}), root / "data" / table / "table.parquet")
     for name in ("medground", "leaderboard", "space"):
         shutil.copytree(ROOT / name, root / name)
     for name in (".streamlit/config.toml", "params.yaml"):
