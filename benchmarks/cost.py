@@ -6,7 +6,7 @@ steps left after skipping:
 - edit: S n (K + 3 x 2 K) passes of the UNet; K invert the film, and each of three edits takes 2 K, with the prompt and
   without. They depend on neither models nor modes.
 - answer: S M D (1 + 3 n) generations at most; the edits are only asked about where the first answer is right.
-- attribute: C x the passes of a method (`benchmarks.flops.passes`), where C = retention x S M D.
+- attribute: C x the passes of a method (which it declares), where C = retention x S M D.
 
 Each is linear in S, and so is the whole. FLOPs are counted on the true sizes (`benchmarks.flops`). Time comes from the
 measured rates that ``python -m benchmarks.gpu --rates FILE`` keeps, or, only computed, from a chip's matrix rate and
@@ -23,8 +23,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from medground import params
-from medground.attribution import method
-from medground.attribution.method import Method
+from medground.attribution import by_entry
+from medground.attribution.method import PASSES, Method
 from medground.errors import MedgroundError, friendly
 from medground.lvlm import prompts
 from medground.verification.released import DATASETS, DIRECT, TOTALS
@@ -82,7 +82,11 @@ class Study:
         }
 
     def methods(self) -> list[Method]:
-        return [method(name) for name in self.params.methods if method(name).needs_model]
+        """Those that ask a model and declare their passes."""
+        return [by_entry(name) for name in self.params.methods if by_entry(name).passes]
+
+    def undeclared(self) -> list[str]:
+        return [name for name in self.params.methods if by_entry(name).passes is None]
 
 
 @friendly
@@ -98,6 +102,8 @@ def main(argv: list[str] | None = None) -> None:
         raise MedgroundError("--tflops and --share belong together: a matrix rate, and the share of it that is reached")
     study = Study(arguments.samples, params.load(arguments.profile))
     print(table(study, "passes", counted(study)))
+    if unknown := study.undeclared():
+        print(f"\nNot counted, for they do not declare their passes: {', '.join(unknown)}")
     work = worked(study)
     print("\n" + table(study, "PFLOP", work))
     if arguments.rates:
@@ -130,15 +136,15 @@ def counted(study: Study) -> dict[str, list[float]]:
         "answer: generations, at most": [study.answers * len(study.pairs)] * len(RETENTION),
     }
     for chosen in study.methods():
-        kinds = flops.passes(chosen)
+        kinds = chosen.passes
         told = " + ".join(f"{count} {_KINDS[kind]}" for kind, count in kinds.items())
-        rows[f"{chosen.name}: {told} a case"] = [
+        rows[f"{chosen.entry}: {told} a case"] = [
             sum(kinds.values()) * sum(study.cases(share).values()) for share in RETENTION.values()
         ]
     return rows
 
 
-_KINDS = dict.fromkeys(flops.PASSES, "with a gradient") | {"forward": "forward", "generation": "generation"}
+_KINDS = dict.fromkeys(PASSES, "with a gradient") | {"forward": "forward", "generation": "generation"}
 
 
 def worked(study: Study) -> dict[str, list[float]]:
@@ -152,7 +158,7 @@ def worked(study: Study) -> dict[str, list[float]]:
         def cost(model: str, mode: str, chosen=chosen) -> float:
             return flops.case_flops(chosen, SIZES.get(model, model), _prompt(model, mode), TOKENS[mode])
 
-        rows[chosen.name] = [_over(study.cases(share), cost) / 1e15 for share in RETENTION.values()]
+        rows[chosen.entry] = [_over(study.cases(share), cost) / 1e15 for share in RETENTION.values()]
     return rows
 
 
@@ -171,9 +177,9 @@ def timed(study: Study, rates: Mapping) -> dict[str, list[float]]:
             def cost(model: str, mode: str, chosen=chosen) -> float:
                 if written := chosen.settings.get("max_new_tokens"):
                     return answer(model, mode, written)
-                return rates["cases"][SIZES.get(model, model)][mode][chosen.name]
+                return rates["cases"][SIZES.get(model, model)][mode][chosen.entry]
 
-            rows[chosen.name] = [_over(study.cases(share), cost) / 3600 for share in RETENTION.values()]
+            rows[chosen.entry] = [_over(study.cases(share), cost) / 3600 for share in RETENTION.values()]
     except KeyError as missing:
         raise MedgroundError(f"the rates have nothing about {missing}; run benchmarks.gpu on it, too") from None
     return rows

@@ -2,7 +2,7 @@
 
 A pass is run on the meta device, where tensors have shapes only, under torch's counter: two FLOPs a multiplication of
 matrices and its sum; attention counts whole, masked or not. Softmax, norms and the like are left out, as is usual, and
-so is what a method does with what it read. A pass is one of
+so is what a method does with what it read. Which passes a method takes, it declares (`medground.attribution.register`):
 
 - ``forward``: the film and a text with its answer, teacher-forced;
 - ``slope``: the same, and back to the pixels (integrated gradients);
@@ -16,7 +16,6 @@ Writing an answer of n tokens is a forward over the prompt and all of them: the 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import lru_cache
@@ -28,49 +27,27 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 from transformers.vision_utils import get_vision_cu_seqlens, get_vision_position_ids, get_vision_window_index
 
-from medground.attribution.gradient import Linearised, states
-from medground.attribution.medfocus import PAIRS
+from medground.attribution.autograd import Linearised, states
 from medground.attribution.method import Method
+from medground.errors import MedgroundError
 
 from . import true_sizes
 
-CONCEPTS = 11
-REGIONS = CONCEPTS + len(PAIRS)  # that MedFocus takes away, at most
-PASSES = ("forward", "slope", "states", "head", "relevance", "attention")
 _LAYER = {"relevance": 0, "states": 1, "head": -1}  # where a gradient ends in the decoder, as `gradient.states` counts
-_NAMED = {
-    "lrp": "relevance", "gradient_attention": "attention", "attention_head": "forward", "rollout": "forward",
-    "relevance_walk": "forward",
-}  # fmt: skip
-
-
-def passes(method: Method) -> Counter:
-    """The passes that a method takes for one case, by kind; ``generation`` is an answer written by the model."""
-    function, set_to = method.function.split(":")[1], method.settings
-    if not method.needs_model:
-        return Counter()
-    if function == "medfocus":  # contrast and smallest look at each region alone, too
-        return Counter(forward=1 + REGIONS * (2 if set_to["rule"] in ("contrast", "smallest") else 1))
-    if function == "occlusion":
-        return Counter(forward=1 + set_to["cells"] ** 2)
-    if function == "rise":
-        return Counter(forward=1 + set_to["masks"])
-    if function == "integrated_gradients":
-        return Counter(slope=set_to["steps"], forward=2)
-    if method.group == "prompting":
-        return Counter(generation=1)
-    if function in ("gradcam", "gradcampp"):
-        return Counter({kind: 1 for kind, layer in _LAYER.items() if layer == set_to["layer"]})
-    return Counter({_NAMED[function]: 1})
 
 
 def case_flops(method: Method, name: str, prompt: int, answer: int, small: bool = False) -> float:
-    """FLOPs of a method on one case, for a model, a prompt and an answer of so many tokens (image tokens included)."""
+    """FLOPs of a method on one case, for a model, a prompt and an answer of so many tokens (image tokens included).
+
+    Raises MedgroundError for a method that does not declare its passes.
+    """
+    if method.passes is None:
+        raise MedgroundError(f"method {method.entry} does not declare the passes that a case takes")
     written = method.settings.get("max_new_tokens", 0)
     return sum(
         count * (pass_flops(name, "forward", prompt, written, small) if kind == "generation" else
                  pass_flops(name, kind, prompt, answer, small))
-        for kind, count in passes(method).items()
+        for kind, count in method.passes.items()
     )  # fmt: skip
 
 

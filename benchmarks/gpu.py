@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from medground.attribution import Item, methods
+from medground.attribution import Item, by_entry, entries
 from medground.errors import MedgroundError, friendly
 from medground.lvlm import prompts
 from medground.phantom import CONCEPTS
@@ -37,7 +37,8 @@ REGIONS = ["left lung", "right lung", "heart", "left hilum", "right hilum"]
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=list(true_sizes.TEXT), choices=list(true_sizes.TEXT))
-    parser.add_argument("--methods", nargs="*", default=[name for name, m in methods().items() if m.needs_model])
+    asking = [name for name, known in entries().items() if "model" in known.needs]
+    parser.add_argument("--methods", nargs="*", default=asking)
     parser.add_argument("--cases", type=int, default=8, help="cases a batch")
     parser.add_argument("--tokens", type=int, default=16, help="of an answer that a model writes")
     parser.add_argument("--steps", type=int, default=200, help="of RadEdit's schedule, of which 30 %% are skipped")
@@ -78,7 +79,7 @@ class Bench:
             items = [self._item(n, question, answer) for n in range(self.cases)]
             sizes = flops.prompt_tokens(name, question, self.small), len(lvlm.tokenizer(answer).input_ids)
             cases[mode] = {}
-            for method in (methods()[known] for known in chosen):
+            for method in (by_entry(known) for known in chosen):
                 if method.group == "prompting":
                     method = method.with_settings(max_new_tokens=self.tokens)
                 if method.name == "prompting_medsam":
@@ -86,8 +87,8 @@ class Bench:
                 lvlm.batch_size = batch  # a method that ran out of memory has halved it
                 seconds, peak = self._timed(lambda method=method, items=items: method.attribute(lvlm, items))
                 work = flops.case_flops(method, name, *sizes, self.small)
-                cases[mode][method.name] = seconds
-                self._row(name, mode, method.name, seconds, peak, lvlm.batch_size, work)
+                cases[mode][method.entry] = seconds
+                self._row(name, mode, method.entry, seconds, peak, lvlm.batch_size, work)
             answers[mode] = self._answers(lvlm, name, mode, question, sizes[0])
         if "prompting_medsam" in chosen:
             self._segmenters(lvlm.tokenizer)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from medground import params
+from medground.attribution.builtin.medfocus import RULES, Case, Effects, Region, candidates, measure
 from medground.attribution.items import Items, kept_cases
-from medground.attribution.medfocus import RULES, Case, Effects, Region, candidates, measure
 from medground.errors import friendly
 from medground.lvlm import load_lvlm
 from medground.lvlm.interventions import FILLS

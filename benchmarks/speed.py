@@ -28,7 +28,7 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from medground.attribution import Item, method
-from medground.attribution.medfocus import candidates
+from medground.attribution.builtin.medfocus import candidates
 from medground.attribution.method import Method
 from medground.geometry import box_of, fill
 from medground.lvlm import load_lvlm, prompts

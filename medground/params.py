@@ -34,6 +34,7 @@ SCHEMA = {
     "verify": {"seeds": int, "agreement": int, "most": int},
     "anatomy": {"solver": ("separable", "pot", "pot-cuda")},
     "grounding": {"detector": str, "segmenter": str},
+    "attribute": dict,
     "score": {"faithfulness": int, "steps": int},
     "rank": {"bootstrap": int, "level": float},
     "publish": {"hide_test_regions": bool},

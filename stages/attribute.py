@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from medground import engine, params, records
-from medground.attribution import method
+from medground.attribution import by_entry
 from medground.attribution.explain import AttributeTask
 from medground.attribution.items import Items, kept_cases
 from medground.errors import friendly
@@ -32,8 +32,8 @@ def main() -> None:
     out = Path("data/attributions") / model
     methods, tables = {}, []
     for name in p.methods:
-        chosen = method(name).configured(p)
-        methods[name] = chosen, Items(Path("."), chosen.concepts, chosen.needs_normal)
+        chosen = by_entry(name).configured(p)
+        methods[name] = chosen, Items.of(chosen)
         weights = [checkpoints.revision(where) for where in (model, *chosen.checkpoints)]
         inputs, settings = methods[name][1].tables, chosen.settings
         about = engine.about(p, inputs, CODE, model=model, method=name, method_settings=settings, weights=weights)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from medground import params, records
-from medground.attribution import methods
+from medground.attribution import by_entry
 from medground.errors import friendly
 from medground.scoring.entries import method_entry
 from medground.scoring.faithfulness import measure
@@ -20,7 +20,7 @@ def main() -> None:
     p = params.load()
     out = Path("data/scores/faithfulness.parquet")
     cases = load_cases("data")
-    floors = {name for name, method in methods().items() if method.group == "floor"}
+    floors = {name for name in p.methods if by_entry(name).group == "floor"}
     entries = [method_entry(name, p.models, Path("data/attributions"), floors) for name in p.methods]
     measure(entries + accepted(Path("submissions"), cases), cases, p, out)
     rows = pd.DataFrame(records.read_rows(out, records.FAITHFULNESS), columns=records.FAITHFULNESS.names)

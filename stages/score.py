@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from medground import engine, params, records
-from medground.attribution import methods
+from medground.attribution import by_entry
 from medground.errors import friendly
 from medground.scoring.entries import method_entry, score_entries, summarise
 from medground.scoring.tables import dataset_version, load_cases
@@ -18,7 +18,7 @@ def main() -> None:
     p = params.load()
     out = Path("data/scores")
     cases = load_cases("data")
-    floors = {name for name, method in methods().items() if method.group == "floor"}
+    floors = {name for name in p.methods if by_entry(name).group == "floor"}
     entries = [method_entry(name, p.models, Path("data/attributions"), floors) for name in p.methods]
     entries += accepted(Path("submissions"), cases)
     rows = score_entries(entries, cases, cache=Path(".progress/scores"))

@@ -12,7 +12,8 @@ import torch
 
 from benchmarks import anatomy, cost, entry, flops, gpu, speed, true_sizes
 from medground import params
-from medground.attribution import Item, method, methods
+from medground.attribution import Item, entries, method
+from medground.attribution.builtin.medfocus import CONCEPTS
 from medground.errors import MedgroundError
 from medground.scoring import boxes_from_heatmap
 
@@ -75,18 +76,18 @@ def test_flops_are_those_of_the_methods_themselves(name):
     """Counted on shapes alone, piece by piece, against torch's counter around the whole method on a small model."""
     lvlm, question, answer = true_sizes.lvlm(name, "cpu", small=True), "Is there evidence of mass?", "The lung. Yes."
     item = gpu.Bench("cpu", True, 1, 1)._item(0, question, answer)
-    assert len(item.concepts) == flops.CONCEPTS
+    assert len(item.concepts) == CONCEPTS
     sizes = flops.prompt_tokens(name, question, small=True), len(lvlm.tokenizer(answer).input_ids)
-    asked = [known for known in methods().values() if known.needs_model and known.group != "prompting"]
+    asked = [known for known in entries().values() if "model" in known.needs and known.group != "prompting"]
     for known in asked:
         known = known.with_settings(**{key: value for key, value in SHORT.items() if key in known.settings})
         expected = flops.case_flops(known, name, *sizes, small=True)
-        own = 0.01 if known.function.split(":")[1] in ("rollout", "relevance_walk") else 0  # products of attentions
+        own = 0.01 if known.function.__name__ in ("rollout", "relevance_walk") else 0  # products of attentions
         assert flops.counted(lambda known=known: known.attribute(lvlm, [item])) == pytest.approx(expected, rel=own), (
-            known.name
+            known.entry
         )
         forwards = known.attribute(lvlm, [item])[0].forwards
-        assert sum(flops.passes(known).values()) == forwards
+        assert sum(known.passes.values()) == forwards
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -152,8 +153,6 @@ def test_gpu_runs_small_and_its_rates_give_the_cost(tmp_path, capsys):
 
 def test_every_method_has_a_cost():
     item = Item("c", np.zeros((4, 4), np.uint8), "q", "a")
-    for name, known in methods().items():
-        kinds = flops.passes(known)
-        assert bool(kinds) == known.needs_model, name
-        assert set(kinds) <= {*flops.PASSES, "generation"}, name
+    for name, known in entries().items():
+        assert bool(known.passes) == ("model" in known.needs), name
     assert not method("whole_film").attribute(None, [item])[0].forwards

@@ -24,7 +24,7 @@ import providers
 REPOSITORY = Path(__file__).parents[1]
 MODEL = REPOSITORY / "models" / "phantom-gemma3"
 EYES = {"detector": REPOSITORY / "models" / "phantom-owlvit", "segmenter": REPOSITORY / "models" / "phantom-sam"}
-METHODS = ["medfocus", "medfocus_paper", "occlusion", "rollout", "prompting_medsam", "random", "whole_film"]
+METHODS = ["medfocus", "medfocus_published", "occlusion", "rollout", "prompting_medsam", "random", "whole_film"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not MODEL.is_dir(), reason="no phantom model in models/"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .method import Attribution, Item, Method
-from .registry import method, methods
+from .registry import by_entry, entries, method, methods, register
 
-__all__ = ["Attribution", "Item", "MedFocus", "Method", "method", "methods"]
+__all__ = ["Attribution", "Item", "MedFocus", "Method", "by_entry", "entries", "method", "methods", "register"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name == "MedFocus":  # imports torch
         from .film import MedFocus
 

@@ -26,7 +26,7 @@ class AttributeTask:
 
     def _explain(self, name: str, jobs) -> list[dict]:
         method, items = self.methods[name]
-        lvlm = _loaded(self.model) if method.needs_model else None
+        lvlm = _loaded(self.model) if "model" in method.needs else None
         return [found.row() for found in method.attribute(lvlm, [items(case) for _, case in jobs])]
 
 

@@ -46,9 +46,8 @@ class Anatomy:
         ``segmenter`` is the checkpoint of the SAM that tightens boxes where the protocol does (`TIGHTENED`); without
         it they stay as they were carried over.
         """
-        protocol = "published" if chosen.concepts == "published" else "medground"
-        medsam = MedSAM.load(segmenter) if segmenter and protocol in TIGHTENED else None
-        locator = Locator(References.read(references), protocol, segmenter=medsam)
+        medsam = MedSAM.load(segmenter) if segmenter and chosen.protocol in TIGHTENED else None
+        locator = Locator(References.read(references), chosen.protocol, segmenter=medsam)
         return cls(locator, Normal(locator))
 
 
@@ -68,11 +67,8 @@ class MedFocus:
         segmenter: str | None = None,
         **settings,
     ):
-        names = {"medground": "medfocus", "published": "medfocus_paper"}
-        if protocol not in names:
-            raise MedgroundError(f"unknown protocol {protocol!r} of MedFocus; known: {', '.join(names)}")
+        self.method = method("medfocus", protocol).with_settings(**settings)
         self.lvlm = load_lvlm(model) if isinstance(model, (str, Path)) else model
-        self.method = method(names[protocol]).with_settings(**settings)
         self.anatomy = Anatomy.read(references, self.method, segmenter)
 
     def attribute(self, film: np.ndarray, question: str, mode: str = "direct") -> Attribution:
@@ -100,9 +96,9 @@ def explain(
     concepts, normal = (), None
     if chosen.concepts:
         if anatomy is None:
-            raise MedgroundError(f"method {chosen.name} needs reference films; `dvc repro references` makes them")
+            raise MedgroundError(f"method {chosen.entry} needs reference films; `dvc repro references` makes them")
         concepts = tuple((concept, box) for concept, box, *_ in anatomy.locator(film))
-        normal = anatomy.normal.draw(film) if chosen.needs_normal else None
+        normal = anatomy.normal.draw(film) if "normal" in chosen.needs else None
     item = Item(name, film, prompt, answer.text, finding_of(question), concepts, normal)
     found = chosen.attribute(lvlm, [item])[0]
     return Explained(item, found, chosen, lvlm.key, lvlm.revision, answer.verdict, answer.margin)

@@ -11,7 +11,7 @@ from .. import records
 from ..errors import MedgroundError
 from ..geometry import Box
 from ..images import read_film
-from .method import Item
+from .method import Item, Method
 
 CASES = Path("data/cases/cases.parquet")
 REFERENCES = Path("data/references/references.parquet")
@@ -41,6 +41,11 @@ class Items:
     root: Path
     concepts: str | None = None
     normal: bool = False
+
+    @classmethod
+    def of(cls, method: Method, root: Path | str = ".") -> Items:
+        """What makes the items of a method, with all that it needs."""
+        return cls(Path(root), method.concepts, "normal" in method.needs)
 
     @property
     def tables(self) -> list[Path]:

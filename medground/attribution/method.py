@@ -2,17 +2,52 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import import_module
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ..errors import MedgroundError
 from ..geometry import Box
+
+if TYPE_CHECKING:
+    from ..lvlm import LVLM
+    from ..params import Params
+
+PROTOCOLS = ("medground", "published")
+#: What a method may ask for beside the film, the prompt and the answer.
+NEEDS = {
+    "model": "asks the model that it explains; without it, ``lvlm`` is None",
+    "gradients": "follows gradients through the model",
+    "concepts": "``Item.concepts``: the boxes of anatomical regions",
+    "normal": "``Item.normal``: what the film would look like if it were normal",
+    "seed": "draws by chance: its setting ``seed`` is the seed of params.yaml, unless set itself",
+    "detector": "an OWL-ViT: its setting ``detector`` is ``grounding.detector``, unless set itself",
+    "segmenter": "a SAM: its setting ``segmenter`` is ``grounding.segmenter``, unless set itself",
+}
+#: The kinds of passes through the model that a method may take; ``benchmarks.flops`` counts the work of each.
+PASSES = {
+    "forward": "the film and a text with its answer, teacher-forced",
+    "slope": "the same, and back to the pixels",
+    "states": "and back to the states before the second decoder layer",
+    "head": "and back to the last states",
+    "relevance": "and back to the embeddings, attention held constant",
+    "attention": "and back to the last layer's attention",
+    "generation": "an answer written by the model",
+}
+
+Settings = Mapping[str, Any]
+Function = Callable[..., "list[Attribution]"]
+Needs = Collection[str] | Callable[[Settings], Collection[str]]
+Passes = Mapping[str, int] | Callable[[Settings], Mapping[str, int]]
 
 
 @dataclass(frozen=True)
@@ -81,53 +116,124 @@ class Attribution:
 
 @dataclass(frozen=True)
 class Method:
-    """A method by name: where it is written, with which settings it runs, and who published it.
+    """A method with its settings: what `register` says about a function, and how to run it.
 
-    ``function`` is ``module:function`` below ``medground.attribution``, called as
-    ``function(lvlm, items, **settings) -> list[Attribution]`` with one attribution per item, in order. It is imported
-    on first use, so that the registry costs nothing and a floor never loads torch.
+    ``function(lvlm, items, **settings)`` returns one attribution per item, in order. Its settings are its keyword
+    arguments that have a default; their annotations say which values are right.
     """
 
     name: str
-    group: str  # attention | gradient | perturbation | prompting | medfocus | floor
-    paper: str
-    function: str
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    concepts: str | None = None  # the table of data/anatomy that its items come with: concepts or paper
+    group: str  # attention | gradient | perturbation | prompting | medfocus | floor, or one of its own
+    paper: str  # who published it, or what it does in a few words
+    function: Function
+    declared_needs: Needs = ("model",)
+    declared_passes: Passes | None = None
+    protocol: str = "medground"
+    settings: Settings = field(default_factory=dict)
 
     @property
-    def needs_model(self) -> bool:
-        """Whether ``attribute`` asks the model anything."""
-        return self.group != "floor"
+    def entry(self) -> str:
+        """What it is called in params.yaml, in tables and on the board: ``rise``, or ``rise_published``."""
+        return self.name if self.protocol == "medground" else f"{self.name}_{self.protocol}"
+
+    @cached_property
+    def needs(self) -> frozenset[str]:
+        """Which of `NEEDS` it has under its settings."""
+        declared = self.declared_needs
+        return frozenset(declared(self.settings) if callable(declared) else declared)
+
+    @cached_property
+    def passes(self) -> dict[str, int] | None:
+        """How many passes of each kind of `PASSES` one case takes at most; None where the method does not say."""
+        declared = self.declared_passes
+        if declared is None:
+            return {} if "model" not in self.needs else None
+        return dict(declared(self.settings) if callable(declared) else declared)
 
     @property
-    def needs_normal(self) -> bool:
-        """Whether its items come with a normal film, drawn from the references."""
-        return self.settings.get("fill") == "normal"
+    def concepts(self) -> str | None:
+        """The table of data/anatomy that its items come with: concepts, or published; None where it needs none."""
+        tables = {"medground": "concepts", "published": "published"}
+        return tables[self.protocol] if "concepts" in self.needs else None
 
     @property
     def checkpoints(self) -> list[str]:
         """The folders or Hub ids of the models that it uses besides the one that it explains."""
-        return [self.settings[name] for name in ("detector", "segmenter") if name in self.settings]
+        return [self.settings[name] for name in ("detector", "segmenter") if name in self.needs]
 
     def with_settings(self, **settings: Any) -> Method:
-        """The same method, some settings changed; an unknown one raises MedgroundError."""
-        unknown = sorted(set(settings) - set(self.settings))
-        if unknown:
-            known = ", ".join(self.settings) or "none"
-            raise MedgroundError(f"method {self.name} has no setting {', '.join(unknown)}; it has: {known}")
+        """The same method, some settings changed; MedgroundError names each that is unknown or of a wrong value."""
+        if problems := self.problems(settings):
+            raise MedgroundError("; ".join(problems))
         return replace(self, settings={**self.settings, **settings})
 
-    def configured(self, params: Any) -> Method:
-        """The same method with the seed, the detector and the segmenter of ``params``, where it has such settings."""
-        given = {"seed": params.seed, "detector": params.grounding.detector, "segmenter": params.grounding.segmenter}
-        return self.with_settings(**{name: value for name, value in given.items() if name in self.settings})
+    def problems(self, settings: Settings) -> list[str]:
+        """What is wrong with these settings, a sentence each."""
+        known = ", ".join(self.settings) or "none"
+        unknown = [name for name in settings if name not in self.settings]
+        found = [f"method {self.entry} has no setting {name}; it has: {known}" for name in unknown]
+        try:
+            self._model(**{name: value for name, value in settings.items() if name not in unknown})
+        except ValidationError as error:
+            for problem in error.errors():
+                name, message = problem["loc"][0], problem["msg"]
+                found.append(f"method {self.entry}: {name} is {settings[name]!r}; {message[:1].lower()}{message[1:]}")
+        return list(dict.fromkeys(found))
 
-    def attribute(self, lvlm: Any, items: Sequence[Item]) -> list[Attribution]:
-        """One attribution per item, in order; the batch's wall time is shared out evenly."""
-        module, name = self.function.split(":")
-        function = getattr(import_module(f"{__package__}.{module}"), name)
+    def configured(self, params: Params) -> Method:
+        """The same method with what ``params`` says: its section of ``attribute``, seed, detector, segmenter."""
+        given = {"seed": params.seed, "detector": params.grounding.detector, "segmenter": params.grounding.segmenter}
+        needed = {name: value for name, value in given.items() if name in self.needs}
+        return self.with_settings(**{**needed, **params.attribute.get(self.entry, {})})
+
+    def attribute(self, lvlm: LVLM | None, items: Sequence[Item]) -> list[Attribution]:
+        """One attribution per item, in order; the batch's wall time is shared out evenly.
+
+        Raises MedgroundError where an item lacks what the method needs, or the function does not return one attribution
+        for each item.
+        """
+        self._check(lvlm, items)
         started = time.perf_counter()
-        results = function(lvlm, items, **self.settings)
+        results = self.function(lvlm, items, **self.settings)
         seconds = (time.perf_counter() - started) / max(1, len(items))
+        if [result.case_id for result in results] != [item.case_id for item in items]:
+            raise MedgroundError(
+                f"method {self.entry} returned attributions of {[result.case_id for result in results]}, not one for "
+                f"each of {[item.case_id for item in items]}, in their order"
+            )
         return [replace(result, seconds=seconds) for result in results]
+
+    def _check(self, lvlm: LVLM | None, items: Sequence[Item]) -> None:
+        if lvlm is None and "model" in self.needs:
+            raise MedgroundError(f"method {self.entry} asks a model; it was given none")
+        for item in items:
+            if "concepts" in self.needs and not item.concepts:
+                raise MedgroundError(
+                    f"case {item.case_id} has no concept boxes, which {self.entry} needs; run the anatomy stage"
+                )
+            if "normal" in self.needs and item.normal is None:
+                raise MedgroundError(f"case {item.case_id} has no normal film, which {self.entry} needs")
+
+    @cached_property
+    def _model(self) -> type[BaseModel]:
+        return settings_model(self.function)
+
+    def __reduce__(self) -> tuple:  # by name, since what it declares may be a lambda; the module registers it again
+        return _restored, (self.function.__module__, self.name, self.protocol, dict(self.settings))
+
+
+def settings_model(function: Function) -> type[BaseModel]:
+    """A pydantic model of a function's settings: its keyword arguments with a default, checked by their annotations."""
+    settings = {n: p for n, p in inspect.signature(function).parameters.items() if p.default is not p.empty}
+    written = SimpleNamespace(__annotations__={name: p.annotation for name, p in settings.items()})
+    kinds = get_type_hints(written, function.__globals__, include_extras=True)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    fields: Any = {name: (kinds[name], p.default) for name, p in settings.items()}
+    return create_model(function.__name__, __config__=config, **fields)
+
+
+def _restored(module: str, name: str, protocol: str, settings: dict[str, Any]) -> Method:
+    from .registry import method
+
+    import_module(module)
+    return replace(method(name, protocol), settings=settings)

@@ -1,71 +1,163 @@
-"""All methods by name. A name ending in ``_paper`` runs the settings of the paper where the default corrects them."""
+"""Methods by name. A method registers itself where it is written; nothing lists them.
+
+Our own are the modules of ``medground.attribution.builtin``, one or a few methods a file. Those of other packages are
+found through their entry points of the group ``medground.methods``, and are imported when they are asked for.
+"""
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from pkgutil import iter_modules
+from typing import Any, TypeVar
+
 from ..errors import MedgroundError
-from .method import Method
+from .method import NEEDS, PASSES, PROTOCOLS, Function, Method, Needs, Passes, settings_model
 
-_PREDICTING = {"rows": "predicting"}
-_ANSWER = {"rows": "answer"}
-_READ = {"layer": 1, "centred": True}
-_LAST = {"layer": -1, "centred": False}
-_TILES = {"cells": 8, "fill": "black"}
-_MASKS = {"cells": 8, "masks": 64, "keep": 0.5, "normalise": True, "seed": 0, "fill": "black"}
-_PATH = {"steps": 24, "baseline": 0.0, "absolute": False, "tokens": True}
+GROUP = "medground.methods"  # of entry points
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
+_known: dict[tuple[str, str], Method] = {}  # by name and protocol
+F = TypeVar("F", bound=Function)
 
-_MEDFOCUS = "MedFocus"
-_HEAD = "Jain and Wallace, NAACL 2019"
-_ROLLOUT = "Abnar and Zuidema, ACL 2020"
-_LRP = "Ali et al., ICML 2022"
-_GRADIENT = "Chefer, Gur and Wolf, ICCV 2021"
-_CAM = "Selvaraju et al., ICCV 2017"
-_CAMPP = "Chattopadhay et al., WACV 2018"
-_IG = "Sundararajan, Taly and Yan, ICML 2017"
-_OCCLUSION = "Zeiler and Fergus, ECCV 2014"
-_RISE = "Petsiuk, Das and Saenko, BMVC 2018"
 
-_METHODS = (
-    Method("medfocus", "medfocus", _MEDFOCUS, "medfocus:medfocus",
-           {"rule": "contrast", "fill": "normal", "tau": None}, "concepts"),
-    Method("medfocus_paper", "medfocus", _MEDFOCUS, "medfocus:medfocus",
-           {"rule": "drop", "fill": "black", "tau": 0.75}, "published"),
-    Method("occlusion", "perturbation", _OCCLUSION, "perturbation:occlusion", _TILES),
-    Method("rise", "perturbation", _RISE, "perturbation:rise", _MASKS),
-    Method("rise_paper", "perturbation", _RISE, "perturbation:rise", {**_MASKS, "normalise": False}),
-    Method("gradcam", "gradient", _CAM, "gradient:gradcam", _READ),
-    Method("gradcam_paper", "gradient", _CAM, "gradient:gradcam", _LAST),
-    Method("gradcampp", "gradient", _CAMPP, "gradient:gradcampp", _READ),
-    Method("gradcampp_paper", "gradient", _CAMPP, "gradient:gradcampp", _LAST),
-    Method("integrated_gradients", "gradient", _IG, "gradient:integrated_gradients", _PATH),
-    Method("integrated_gradients_paper", "gradient", _IG, "gradient:integrated_gradients",
-           {**_PATH, "baseline": 0.5, "absolute": True, "tokens": False}),
-    Method("attention_head", "attention", _HEAD, "attention:attention_head", _PREDICTING),
-    Method("attention_head_paper", "attention", _HEAD, "attention:attention_head", _ANSWER),
-    Method("rollout", "attention", _ROLLOUT, "attention:rollout", _PREDICTING),
-    Method("rollout_paper", "attention", _ROLLOUT, "attention:rollout", _ANSWER),
-    Method("lrp", "attention", _LRP, "gradient:lrp"),
-    Method("lrp_paper", "attention", _LRP, "attention:relevance_walk", _ANSWER),
-    Method("gradient_attention", "attention", _GRADIENT, "attention:gradient_attention", _PREDICTING),
-    Method("gradient_attention_paper", "attention", _GRADIENT, "attention:gradient_attention", _ANSWER),
-    Method("prompting", "prompting", "the model prints boxes", "prompting:prompting", {"max_new_tokens": 256}),
-    Method("prompting_medsam", "prompting", "the model names regions; OWL-ViT (Minderer et al., ECCV 2022) and MedSAM "
-           "(Ma et al., Nature Communications 2024) find them", "prompting:prompting_medsam",
-           {"max_new_tokens": 256, "detector": "google/owlvit-base-patch32",
-            "segmenter": "flaviagiammarino/medsam-vit-base", "threshold": 0.1, "top": 5}),
-    Method("random", "floor", "a box anywhere", "floors:random", {"seed": 0}),
-    Method("center_box", "floor", "the middle half of each side", "floors:center_box", {"side": 0.5}),
-    Method("whole_film", "floor", "everything", "floors:whole_film"),
-)  # fmt: skip
+def register(
+    name: str,
+    *,
+    group: str,
+    paper: str,
+    needs: Needs = ("model",),
+    passes: Passes | None = None,
+    protocol: str = "medground",
+    published: Mapping[str, Any] | None = None,
+) -> Callable[[F], F]:
+    """Make a function a method: ``function(lvlm, items, **settings)``, one `Attribution` per item, in order.
+
+    Parameters
+    ----------
+    name
+        Small letters, digits and underscores. What params.yaml, tables and the board call it.
+    group
+        The family that the board shows it with: attention, gradient, perturbation, prompting, medfocus, floor, or
+        another one.
+    paper
+        Who published it, or what it does in a few words.
+    needs
+        Which of `method.NEEDS` it has; or a function from its settings to them.
+    passes
+        How many passes of each kind of `method.PASSES` one case takes at most; or a function from its settings to them.
+        What the full study costs is computed from it.
+    protocol
+        ``medground``, or ``published`` for a function that repeats what a paper's own code does, where that is another
+        one than the method's.
+    published
+        The settings under which the same function repeats what the paper's own code does; ``{}`` where they are the
+        defaults.
+
+    Raises MedgroundError for a name that is taken or malformed, an unknown need, kind of pass or protocol, and settings
+    that the signature does not allow.
+    """
+
+    def registered(function: F) -> F:
+        if not _NAME.fullmatch(name) or name.endswith(tuple(f"_{known}" for known in PROTOCOLS)):
+            raise MedgroundError(
+                f"a method cannot be called {name!r}: small letters, digits and underscores, at most 60, and no "
+                f"protocol ({', '.join(PROTOCOLS)}) at the end"
+            )
+        if protocol not in PROTOCOLS:
+            raise MedgroundError(f"method {name}: unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+        parameters = inspect.signature(function).parameters.items()
+        defaults = {word: known.default for word, known in parameters if known.default is not known.empty}
+        settings_model(function)(**defaults)
+        _add(Method(name, group, paper, function, needs, passes, protocol, defaults))
+        if published is not None:
+            _add(Method(name, group, paper, function, needs, passes, "published", defaults).with_settings(**published))
+        return function
+
+    return registered
 
 
 def methods() -> dict[str, Method]:
-    """Every method by its name."""
-    return {method.name: method for method in _METHODS}
+    """Every method by its name, under the protocol ``medground``, those of installed packages included.
+
+    Raises MedgroundError, which names the package, where one of them cannot be imported.
+    """
+    _import_plugins()
+    return {name: known for (name, protocol), known in _all().items() if protocol == "medground"}
 
 
-def method(name: str) -> Method:
-    """The method of that name; MedgroundError lists the known ones otherwise."""
-    known = methods()
-    if name not in known:
-        raise MedgroundError(f"unknown method {name!r}; known: {', '.join(known)}")
-    return known[name]
+def entries() -> dict[str, Method]:
+    """Every method under every protocol that it has, by what it is called on the board."""
+    _import_plugins()
+    return {known.entry: known for known in _all().values()}
+
+
+def method(name: str, protocol: str = "medground") -> Method:
+    """The method of that name; ``published`` is as the paper's own code does it.
+
+    Raises MedgroundError, which lists the known ones, for an unknown name, and for a method without such a protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise MedgroundError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
+    if (name, protocol) not in _all():
+        _import_plugins()
+    if (name, protocol) in _known:
+        return _known[name, protocol]
+    if name in methods():
+        having = [known for known, other in _known if other == protocol]
+        raise MedgroundError(f"method {name} has no protocol {protocol}; methods that have: {', '.join(having)}")
+    raise MedgroundError(f"unknown method {name!r}; known: {', '.join(methods())}")
+
+
+def by_entry(name: str) -> Method:
+    """The method that params.yaml, tables and the board call ``name``: ``rise``, or ``rise_published``."""
+    for protocol in PROTOCOLS:
+        if name.endswith(f"_{protocol}"):
+            return method(name.removesuffix(f"_{protocol}"), protocol)
+    return method(name)
+
+
+def _add(method: Method) -> None:
+    for kind, given, known in (("need", method.needs, NEEDS), ("kind of pass", method.passes or {}, PASSES)):
+        if unknown := sorted(set(given) - set(known)):
+            raise MedgroundError(f"method {method.entry}: unknown {kind} {unknown[0]!r}; known: {', '.join(known)}")
+    key, function = (method.name, method.protocol), method.function
+    here = _known.get(key)
+    if here and (here.function.__module__, here.function.__qualname__) != (function.__module__, function.__qualname__):
+        raise MedgroundError(
+            f"two methods are called {method.entry}: {here.function.__module__}.{here.function.__qualname__} and "
+            f"{function.__module__}.{function.__qualname__}"
+        )
+    _known[key] = method
+
+
+def _all() -> dict[tuple[str, str], Method]:
+    _import_builtin()
+    return _known
+
+
+@cache
+def _import_builtin() -> None:
+    package = import_module(f"{__package__}.builtin")
+    for module in iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
+
+
+def _import_plugins() -> None:
+    for point in entry_points(group=GROUP):
+        _import_plugin(point)
+
+
+@cache
+def _import_plugin(point: EntryPoint) -> None:
+    package = f"{point.dist.name} {point.dist.version}" if point.dist else "an installed package"
+    try:
+        point.load()
+    except Exception as error:  # whatever an author's module raises on import
+        raise MedgroundError(
+            f"the method {point.name} of {package} cannot be imported from {point.value}: "
+            f"{type(error).__name__}: {error}; repair or uninstall {package.split()[0]}"
+        ) from error

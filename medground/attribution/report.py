@@ -72,7 +72,7 @@ def data(explained: Explained) -> dict:
         "film": {"name": item.case_id, "width": width, "height": height},
         "model": explained.model,
         "revision": explained.revision,
-        "method": explained.method.name,
+        "method": explained.method.entry,
         "settings": dict(explained.method.settings),
         "prompt": item.prompt,
         "answer": item.answer,
@@ -94,8 +94,8 @@ def page(explained: Explained) -> str:
     item, found, chosen = explained.item, explained.attribution, explained.method
     parts = [
         f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>{escape(item.case_id)}: {escape(chosen.name)}</title><style>{_STYLE}</style>",
-        f"<h1>{escape(chosen.name)}</h1><p class='quiet'>{escape(explained.model)} · {escape(chosen.paper)}</p>",
+        f"<title>{escape(item.case_id)}: {escape(chosen.entry)}</title><style>{_STYLE}</style>",
+        f"<h1>{escape(chosen.entry)}</h1><p class='quiet'>{escape(explained.model)} · {escape(chosen.paper)}</p>",
         f"<p>{escape(item.prompt)}</p>",
         f"<p><strong>{_tokens(found) or escape(item.answer)}</strong></p>",
         f"<p class='quiet'>Verdict {escape(explained.verdict)}, log p(Yes) - log p(No) = {explained.margin:.2f}. "

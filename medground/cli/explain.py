@@ -31,7 +31,7 @@ def attribute(
     from ..images import read_film
 
     folders.check(out, "medground attribute")  # before the model is asked
-    chosen, pixels = attribution.method(method), read_film(film)
+    chosen, pixels = attribution.by_entry(method), read_film(film)
     p = params.load() if Path("params.yaml").exists() else None
     chosen = chosen.configured(p) if p else chosen
     from ..attribution import film as single

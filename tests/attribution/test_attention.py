@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from medground.attribution import method
-from medground.attribution.attention import answer_rows, last_layer, log_likelihood, roll_out
+from medground.attribution.batches import log_likelihood
+from medground.attribution.builtin.attention import answer_rows, last_layer, roll_out
 from medground.errors import MedgroundError
 from medground.lvlm.base import Text
 
@@ -117,7 +118,7 @@ def test_gradient_attention_against_finite_differences(lvlm, items, monkeypatch)
         expected.append(max(0.0, (up - down) / (2 * step)) * weights[head].item())
     found = method("gradient_attention").attribute(lvlm, [item])[0].grid.ravel()[17]
     assert np.isclose(found, np.mean(expected), rtol=0.02, atol=1e-6) and found > 0
-    paper = method("gradient_attention_paper").attribute(lvlm, [item])[0].grid
+    paper = method("gradient_attention", "published").attribute(lvlm, [item])[0].grid
     assert not paper.any()  # the only answer token's own row is read by nothing
 
 

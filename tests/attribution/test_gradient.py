@@ -8,8 +8,9 @@ import torch
 from captum.attr import IntegratedGradients
 
 from medground.attribution import method
-from medground.attribution.attention import log_likelihood
-from medground.attribution.gradient import cam, cam_plus_plus, relevance, states
+from medground.attribution.autograd import relevance, states
+from medground.attribution.batches import log_likelihood
+from medground.attribution.builtin.gradient import cam, cam_plus_plus
 from medground.errors import MedgroundError
 
 
@@ -80,9 +81,9 @@ def test_states_carry_the_true_gradient(layer, lvlm, items):
     assert np.isclose((slope[0, token] * direction).sum().item(), expected, rtol=0.05, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", ["gradcam_paper", "gradcampp_paper"])
+@pytest.mark.parametrize("name", ["gradcam", "gradcampp"])
 def test_nothing_reads_the_last_states_of_the_image(name, lvlm, items):
-    assert not method(name).attribute(lvlm, items[2:])[0].grid.any()
+    assert not method(name, "published").attribute(lvlm, items[2:])[0].grid.any()
 
 
 def test_a_shared_offset_of_the_states_does_not_matter_when_centred(lvlm, items):
@@ -116,11 +117,11 @@ def test_lrp_conserves(lvlm, items):
     assert np.allclose(grid.ravel(), shares[0, text.image], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["integrated_gradients", "integrated_gradients_paper"])
-def test_integrated_gradients_equal_captum(name, lvlm, items):
+@pytest.mark.parametrize("protocol", ["medground", "published"])
+def test_integrated_gradients_equal_captum(protocol, lvlm, items):
     item = items[2]
     canvas, text = asked(lvlm, item)
-    chosen = method(name).with_settings(steps=6)
+    chosen = method("integrated_gradients", protocol).with_settings(steps=6)
     start = torch.full_like(canvas, chosen.settings["baseline"])
     expected = IntegratedGradients(lambda c: log_likelihood(lvlm.forward(c, text).logits, text)).attribute(
         canvas, start, n_steps=6, method="riemann_middle"

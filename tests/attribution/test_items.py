@@ -85,7 +85,7 @@ def test_missing_rows_are_named(repository):
 @pytest.mark.parametrize("name", ["medfocus", "rollout", "whole_film"])
 def test_rows_of_kept_cases(name, repository):
     chosen, cases = method(name), kept_cases("tiny")
-    methods = {name: (chosen, Items(Path("."), chosen.concepts, chosen.needs_normal))}
+    methods = {name: (chosen, Items.of(chosen))}
     jobs = [(name, case) for case in cases]
     rows = AttributeTask("tiny", methods)(jobs)
     records.write_table(rows, records.ATTRIBUTIONS, "out.parquet")

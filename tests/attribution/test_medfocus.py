@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from medground.attribution import Item, method
-from medground.attribution.medfocus import PAIRS, RULES, Effects, candidates
+from medground.attribution import Item, by_entry, method
+from medground.attribution.builtin.medfocus import PAIRS, RULES, Effects, candidates
 from medground.errors import MedgroundError
 from medground.geometry import Letterbox
 from medground.lvlm.base import Text
@@ -46,13 +46,13 @@ def case(concepts=CONCEPTS):
 
 def run(name, where, concepts=CONCEPTS, **settings):
     lvlm = Sees(where)
-    found = method(name).with_settings(**settings).attribute(lvlm, [case(concepts)])[0]
+    found = by_entry(name).with_settings(**settings).attribute(lvlm, [case(concepts)])[0]
     assert found.forwards == lvlm.forwards
     return found
 
 
 def test_the_papers_rule_in_closed_form():
-    found = run("medfocus_paper", LEFT)
+    found = run("medfocus_published", LEFT)
     assert found.boxes == [LEFT] and found.note == {"region": "left lung"}
     assert [name for name, *_ in found.concepts] == ["left lung", "both lungs", "right lung", "cardiac silhouette"]
     assert np.allclose([effect for *_, effect in found.concepts], [11, 11, 0, 0], atol=1e-4)
@@ -65,7 +65,7 @@ def test_the_papers_rule_in_closed_form():
 @pytest.mark.parametrize("size, whole", [(2, True), (3, False)])
 def test_the_whole_film_when_nothing_matters_enough(size, whole):
     """Seeing 100 x 100 pixels, the heart's removal costs 11 nats times its share: exp(-.22) > .75 > exp(-.33)."""
-    found = run("medfocus_paper", (0, 0, 100, 100), (("cardiac silhouette", (0.0, 0.0, size * 10.0, 10.0)),))
+    found = run("medfocus_published", (0, 0, 100, 100), (("cardiac silhouette", (0.0, 0.0, size * 10.0, 10.0)),))
     assert np.isclose(found.concepts[0][2], 11 * size / 100, atol=1e-4)
     assert (found.boxes == [(0.0, 0.0, 100.0, 100.0)]) == whole
     assert found.note == {"region": "whole film" if whole else "cardiac silhouette"}
@@ -115,5 +115,7 @@ def test_contrast_with_a_normal_film_names_the_cause():
 
 
 def test_unknown_rule():
-    with pytest.raises(MedgroundError, match="unknown rule 'best' of MedFocus; known: drop"):
+    with pytest.raises(
+        MedgroundError, match="rule is 'best'; input should be 'drop', 'drop_per_side', 'contrast' or 'smallest'"
+    ):
         run("medfocus", LEFT, rule="best", fill="black")

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from medground import records
-from medground.attribution import Attribution, Item, method, methods
+from medground.attribution import Attribution, Item, by_entry, entries, method, methods
 from medground.errors import MedgroundError
 
-ASKING = [name for name, m in methods().items() if m.needs_model and m.group != "prompting"]
-READING_ANSWERS = [name for name in ASKING if methods()[name].group in ("perturbation", "gradient", "medfocus")]
+ASKING = [name for name, m in entries().items() if "model" in m.needs and m.group != "prompting"]
+READING_ANSWERS = [name for name in ASKING if by_entry(name).group in ("perturbation", "gradient", "medfocus")]
 
 
 QUICK = {"cells": 3, "masks": 9, "steps": 3}
@@ -24,7 +24,7 @@ QUICK = {"cells": 3, "masks": 9, "steps": 3}
 
 def quick(name):
     """The method with fewer forwards."""
-    return method(name).with_settings(**{k: v for k, v in QUICK.items() if k in method(name).settings})
+    return by_entry(name).with_settings(**{k: v for k, v in QUICK.items() if k in by_entry(name).settings})
 
 
 def test_floors_and_registry_do_not_import_torch(tmp_path):
@@ -33,7 +33,7 @@ def test_floors_and_registry_do_not_import_torch(tmp_path):
         "from medground.attribution import Item, methods\n"
         "import medground.attribution.items\n"
         "item = Item('a/b/c/1', np.zeros((40, 30), np.uint8), '', '')\n"
-        "[m.attribute(None, [item]) for m in methods().values() if not m.needs_model]\n"
+        "[m.attribute(None, [item]) for m in methods().values() if 'model' not in m.needs]\n"
         "assert 'torch' not in sys.modules and 'transformers' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -63,13 +63,13 @@ def test_rows_fit_the_table(tmp_path):
 
 def test_registry():
     known = methods()
-    names = "medfocus medfocus_paper occlusion rise gradcam gradcampp integrated_gradients attention_head rollout lrp"
+    names = "medfocus occlusion rise gradcam gradcampp integrated_gradients attention_head rollout lrp"
     assert {*names.split(), "gradient_attention", "random", "center_box", "whole_film"} <= set(known)
     with pytest.raises(MedgroundError, match=r"unknown method 'gradcamm'; known: .*gradcam"):
         method("gradcamm")
     assert method("rise").with_settings(seed=3).settings["seed"] == 3 and method("rise").settings["seed"] == 0
     grounding = SimpleNamespace(detector="models/d", segmenter="org/s")
-    params = SimpleNamespace(seed=9, grounding=grounding)
+    params = SimpleNamespace(seed=9, grounding=grounding, attribute={})
     assert method("rise").configured(params).settings == {**method("rise").settings, "seed": 9}
     assert method("medfocus").configured(params) == method("medfocus")
     asked = method("prompting_medsam").configured(params).settings
@@ -91,10 +91,10 @@ def test_a_batch_equals_one_at_a_time(name, lvlm, items):
             continue
         height, width = item.film.shape
         assert batched.extent == lvlm.letterbox(width, height).extent
-        if chosen.group in ("attention", "gradient") and name != "integrated_gradients_paper":
+        if chosen.group in ("attention", "gradient") and name != "integrated_gradients_published":
             assert batched.grid.shape == lvlm.grid(width, height)
         assert np.allclose(batched.grid, alone.grid, rtol=1e-3, atol=1e-4 * np.abs(alone.grid).max() + 1e-9)
-        if name not in ("gradcam_paper", "gradcampp_paper"):
+        if name not in ("gradcam_published", "gradcampp_published"):
             assert np.ptp(batched.grid) > 0
     assert_untouched(lvlm)
 
@@ -110,7 +110,7 @@ def test_a_constant_model_yields_no_evidence(name, lvlm, items):
     finally:
         head.weight = weight
     for result in results:
-        if result.grid is not None and name != "rise_paper":  # which draws its own noise, as published
+        if result.grid is not None and name != "rise_published":  # which draws its own noise, as published
             assert not result.grid.any()
         if result.concepts is not None:
             assert all(effect == 0 for *_, effect in result.concepts)

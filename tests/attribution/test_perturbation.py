@@ -7,8 +7,8 @@ import pytest
 import torch
 from captum.attr import Occlusion
 
-from medground.attribution import Item, method
-from medground.attribution.perturbation import rise_map
+from medground.attribution import Item, by_entry, method
+from medground.attribution.builtin.perturbation import rise_map
 from medground.geometry import Letterbox
 from medground.lvlm.base import Text
 
@@ -82,7 +82,7 @@ def test_rise_is_seeded_and_two_seeds_agree_better_than_the_papers():
     cases = [case(name=f"m/direct/s/{n}") for n in range(20)]
 
     def grids(name, seed):
-        found = method(name).with_settings(seed=seed).attribute(Tiles(weight + 0.3), cases)
+        found = by_entry(name).with_settings(seed=seed).attribute(Tiles(weight + 0.3), cases)
         return np.stack([a.grid.ravel() for a in found])
 
     def agreement(name):
@@ -90,11 +90,11 @@ def test_rise_is_seeded_and_two_seeds_agree_better_than_the_papers():
         return np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs])
 
     assert np.array_equal(grids("rise", 1), grids("rise", 1))
-    assert agreement("rise") > agreement("rise_paper") + 0.1
+    assert agreement("rise") > agreement("rise_published") + 0.1
     top = np.argsort(-grids("rise", 1).mean(0))[:3]
     assert {divmod(int(cell), 8) for cell in top} == {(2, 3), (2, 4), (5, 1)}
 
 
-@pytest.mark.parametrize("name, forwards", [("rise", 65), ("rise_paper", 65)])
+@pytest.mark.parametrize("name, forwards", [("rise", 65), ("rise_published", 65)])
 def test_rise_counts_its_forwards(name, forwards):
-    assert method(name).attribute(Tiles(WEIGHT), [case()])[0].forwards == forwards
+    assert by_entry(name).attribute(Tiles(WEIGHT), [case()])[0].forwards == forwards

@@ -52,7 +52,7 @@ def test_medfocus_on_a_film(lvlm, items, table, monkeypatch):
     found = medground.MedFocus(lvlm, references=table).attribute(items[0].film, QUESTION)
     assert {name for name, *_ in found.concepts} == {"left lung", "right lung", "both lungs"}
     assert found.boxes and "".join(token for token, _ in found.tokens) == "Yes."
-    with pytest.raises(MedgroundError, match="unknown protocol 'old' of MedFocus; known: medground, paper"):
+    with pytest.raises(MedgroundError, match="unknown protocol 'old'; known: medground, published"):
         medground.MedFocus(lvlm, references=table, protocol="old")
 
 

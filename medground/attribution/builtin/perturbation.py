@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from ..lvlm.interventions import Fill, Intervention, intervene
-from .method import Attribution, Item
+from ..method import Attribution, Item
+from ..registry import register
+
+if TYPE_CHECKING:
+    from ...lvlm import LVLM
+
+Cells = Annotated[int, Field(ge=1, le=64)]  # a side
+Fill = Literal["black", "mean", "blur", "surround"]  # what hidden cells show, see `lvlm.interventions.FILLS`
 
 
-def occlusion(lvlm, items: Sequence[Item], cells: int, fill: Fill) -> list[Attribution]:
+@register(
+    "occlusion",
+    group="perturbation",
+    paper="Zeiler and Fergus, ECCV 2014",
+    passes=lambda settings: {"forward": 1 + settings["cells"] ** 2},
+    published={},
+)
+def occlusion(lvlm: LVLM, items: Sequence[Item], cells: Cells = 8, fill: Fill = "black") -> list[Attribution]:
     """How much the mean answer probability falls when a tile is filled, for ``cells`` x ``cells`` tiles.
 
     Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014.
@@ -26,7 +41,24 @@ def occlusion(lvlm, items: Sequence[Item], cells: int, fill: Fill) -> list[Attri
     return results
 
 
-def rise(lvlm, items: Sequence[Item], cells: int, masks: int, keep: float, normalise: bool, seed: int, fill: Fill):
+@register(
+    "rise",
+    group="perturbation",
+    paper="Petsiuk, Das and Saenko, BMVC 2018",
+    needs=("model", "seed"),
+    passes=lambda settings: {"forward": 1 + settings["masks"]},
+    published={"normalise": False},
+)
+def rise(
+    lvlm: LVLM,
+    items: Sequence[Item],
+    cells: Cells = 8,
+    masks: Annotated[int, Field(ge=1, le=100_000)] = 64,
+    keep: Annotated[float, Field(gt=0, lt=1)] = 0.5,
+    normalise: bool = True,
+    seed: int = 0,
+    fill: Fill = "black",
+) -> list[Attribution]:
     """What the mean answer probability is worth when a cell is seen: ``masks`` random masks keep a cell with
     probability ``keep``.
 
@@ -53,8 +85,12 @@ def _rise_masks(case_id: str, cells: int, masks: int, keep: float, seed: int) ->
     return rng.random((masks, cells, cells)) < keep
 
 
-def _probabilities(lvlm, items: Sequence[Item], hidden: Sequence[np.ndarray], fill: Fill):
+def _probabilities(
+    lvlm: LVLM, items: Sequence[Item], hidden: Sequence[np.ndarray], fill: Fill
+) -> list[tuple[float, np.ndarray]]:
     """Per item the mean answer probability of the untouched film, and of each with cells ``[M, c, c]`` hidden."""
+    from ...lvlm.interventions import Intervention, intervene
+
     cases = []
     for item, cells in zip(items, hidden, strict=True):
         height, width = item.film.shape
@@ -72,6 +108,6 @@ def _enlarged(cells: np.ndarray, height: int, width: int) -> np.ndarray:
     return cells[:, rows[:, None], columns]
 
 
-def _grid(lvlm, item: Item, grid: np.ndarray, forwards: int) -> Attribution:
+def _grid(lvlm: LVLM, item: Item, grid: np.ndarray, forwards: int) -> Attribution:
     height, width = item.film.shape
     return Attribution(item.case_id, grid, lvlm.letterbox(width, height).extent, forwards=forwards)

@@ -8,18 +8,24 @@ scores of all concepts are the concept level, and what each token of the answer 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from torch import Tensor
+from pydantic import Field
 
-from ..errors import MedgroundError
-from ..geometry import Box, Letterbox, hull
-from ..geometry import fill as boxes_mask
-from ..lvlm.interventions import Fill, Intervention, canvas_masks, intervene
-from .method import Attribution, Item
+from ...errors import MedgroundError
+from ...geometry import Box, Letterbox, hull
+from ...geometry import fill as boxes_mask
+from ..method import Attribution, Item
+from ..registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...lvlm import LVLM, Text
+    from ...lvlm.interventions import Fill
 
 PAIRS = {
     "both lungs": ("left lung", "right lung"),
@@ -27,7 +33,9 @@ PAIRS = {
     "both hila": ("left hilar structures", "right hilar structures"),
     "both costophrenic angles": ("left costophrenic angle", "right costophrenic angle"),
 }
+CONCEPTS = 11  # that a film has at most
 WHOLE = "whole film"
+_NEEDS_ALONE = ("contrast", "smallest")  # rules that look at each region alone, too
 HALF = math.log(2)  # nats: the answer is half as likely
 
 
@@ -55,15 +63,15 @@ class Case:
     item: Item
     letterbox: Letterbox
     canvas: Tensor  # [h, w]
-    text: Any  # medground.lvlm.Text
+    text: Text
 
     @classmethod
-    def of(cls, lvlm, item: Item) -> Case:
+    def of(cls, lvlm: LVLM, item: Item) -> Case:
         height, width = item.film.shape
         text = lvlm.text(item.prompt, item.answer, width, height)
         return cls(item, lvlm.letterbox(width, height), lvlm.canvas([item.film])[0], text)
 
-    def fill(self, lvlm, fill: Fill) -> Fill:
+    def fill(self, lvlm: LVLM, fill: Fill) -> Fill:
         """What to put in holes: ``normal`` is the item's normal film on the canvas, anything else as it is."""
         if not isinstance(fill, str) or fill != "normal":
             return fill
@@ -72,7 +80,31 @@ class Case:
         return lvlm.canvas([self.item.normal])[0]
 
 
-def medfocus(lvlm, items: Sequence[Item], rule: str, fill: Fill, tau: float | None) -> list[Attribution]:
+def _needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("model", "concepts", "normal") if settings["fill"] == "normal" else ("model", "concepts")
+
+
+def _passes(settings: Mapping[str, Any]) -> dict[str, int]:
+    """Of a film with all concepts, as many as the anatomy of Chest ImaGenome has."""
+    alone = settings["rule"] in _NEEDS_ALONE
+    return {"forward": 1 + (CONCEPTS + len(PAIRS)) * (2 if alone else 1)}
+
+
+@register(
+    "medfocus",
+    group="medfocus",
+    paper="MedFocus",
+    needs=_needs,
+    passes=_passes,
+    published={"rule": "drop", "fill": "black", "tau": 0.75},
+)
+def medfocus(
+    lvlm: LVLM,
+    items: Sequence[Item],
+    rule: Literal["drop", "drop_per_side", "contrast", "smallest"] = "contrast",
+    fill: Literal["black", "mean", "blur", "surround", "normal"] = "normal",
+    tau: Annotated[float, Field(ge=0, le=1)] | None = None,
+) -> list[Attribution]:
     """The region that `RULES[rule]` scores best.
 
     ``fill`` replaces what is taken away; ``normal`` is the item's normal film. With ``tau``, the whole film is returned
@@ -82,7 +114,7 @@ def medfocus(lvlm, items: Sequence[Item], rule: str, fill: Fill, tau: float | No
         raise MedgroundError(f"unknown rule {rule!r} of MedFocus; known: {', '.join(RULES)}")
     cases = [Case.of(lvlm, item) for item in items]
     regions = [candidates(item) for item in items]
-    effects = measure(lvlm, cases, regions, fill, alone=RULES[rule] in _NEEDS_ALONE)
+    effects = measure(lvlm, cases, regions, fill, alone=rule in _NEEDS_ALONE)
     return [_explain(*some, rule, tau) for some in zip(cases, regions, effects, strict=True)]
 
 
@@ -122,16 +154,17 @@ def smallest(effects: Effects) -> np.ndarray:
 
 
 RULES = {"drop": drop, "drop_per_side": drop_per_side, "contrast": contrast, "smallest": smallest}
-_NEEDS_ALONE = (contrast, smallest)
 
 
 def measure(
-    lvlm, cases: Sequence[Case], regions: Sequence[list[Region]], fill: Fill, alone: bool
-) -> list[Effects]:  # fmt: skip
+    lvlm: LVLM, cases: Sequence[Case], regions: Sequence[list[Region]], fill: Fill, alone: bool
+) -> list[Effects]:
     """What each case's answer loses without each of its regions, and ``alone`` with nothing but it.
 
     All cases go through the model together. The fill ``normal`` is the item's normal film.
     """
+    from ...lvlm.interventions import Intervention, canvas_masks, intervene
+
     asked = []
     for case, some in zip(cases, regions, strict=True):
         masks = canvas_masks(case.letterbox, [region.boxes for region in some])

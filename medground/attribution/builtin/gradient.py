@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from pydantic import Field
 
-from ..errors import MedgroundError
-from .attention import log_likelihood
-from .batches import map_cases, on_grid
-from .method import Attribution, Item
+from ..batches import log_likelihood, map_cases, on_grid
+from ..method import Attribution, Item
+from ..registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...lvlm import LVLM, Text
+
+Layer = Annotated[int, Field(ge=-1)]  # of the decoder; -1 is after the last
+_NEEDS = ("model", "gradients")
 
 
-def gradcam(lvlm, items: Sequence[Item], layer: int, centred: bool) -> list[Attribution]:
+def _cam_passes(settings: Mapping[str, Any]) -> dict[str, int]:
+    return {{0: "relevance", -1: "head"}.get(settings["layer"], "states"): 1}
+
+
+@register(
+    "gradcam",
+    group="gradient",
+    paper="Selvaraju et al., ICCV 2017",
+    needs=_NEEDS,
+    passes=_cam_passes,
+    published={"layer": -1, "centred": False},
+)
+def gradcam(lvlm: LVLM, items: Sequence[Item], layer: Layer = 1, centred: bool = True) -> list[Attribution]:
     """Grad-CAM on the image tokens' states before decoder layer ``layer``.
 
     0 are the image embeddings; the number of layers, or -1, the last states, which no later attention reads: their
@@ -27,12 +43,21 @@ def gradcam(lvlm, items: Sequence[Item], layer: int, centred: bool) -> list[Attr
     return _cam(lvlm, items, layer, centred, cam)
 
 
-def gradcampp(lvlm, items: Sequence[Item], layer: int, centred: bool) -> list[Attribution]:
+@register(
+    "gradcampp",
+    group="gradient",
+    paper="Chattopadhay et al., WACV 2018",
+    needs=_NEEDS,
+    passes=_cam_passes,
+    published={"layer": -1, "centred": False},
+)
+def gradcampp(lvlm: LVLM, items: Sequence[Item], layer: Layer = 1, centred: bool = True) -> list[Attribution]:
     """Grad-CAM++ on the same states. Chattopadhay et al., "Grad-CAM++", WACV 2018."""
     return _cam(lvlm, items, layer, centred, cam_plus_plus)
 
 
-def lrp(lvlm, items: Sequence[Item]) -> list[Attribution]:
+@register("lrp", group="attention", paper="Ali et al., ICML 2022", needs=_NEEDS, passes={"relevance": 1})
+def lrp(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     """Relevance of the image embeddings for the logits of the answer's tokens, conserved layer by layer.
 
     Attention weights, norms' scales and gates are held constant, so that the decoder is linear in what flows through
@@ -41,25 +66,30 @@ def lrp(lvlm, items: Sequence[Item]) -> list[Attribution]:
     ICML 2022; gates as in Arras et al., "Explaining recurrent neural network predictions", 2017.
     """
 
-    def work(canvas: Tensor, text) -> Tensor:
+    from ..autograd import relevance
+
+    def work(canvas: Tensor, text: Text) -> Tensor:
         return relevance(lvlm, canvas, text)[0][:, text.image].cpu()
 
     values = map_cases(lvlm, items, work)
     return [on_grid(lvlm, item, row, forwards=1) for item, row in zip(items, values, strict=True)]
 
 
-def relevance(lvlm, canvas: Tensor, text) -> tuple[Tensor, Tensor]:
-    """Relevance of every position's embedding ``[B, L]``, and what they share out: the answer's logits, ``[B]``."""
-    with torch.enable_grad(), lvlm.eager(), states(lvlm, 0) as seen, Linearised():
-        logits = lvlm.forward(canvas, text).logits
-        tokens = text.input_ids[0, text.answer].expand(len(logits), -1)
-        picked = logits.gather(-1, tokens[..., None]).sum((1, 2))
-        (slope,) = torch.autograd.grad(picked.sum(), seen)
-    return (seen[0].detach() * slope).float().sum(-1), picked.detach().float()
-
-
+@register(
+    "integrated_gradients",
+    group="gradient",
+    paper="Sundararajan, Taly and Yan, ICML 2017",
+    needs=_NEEDS,
+    passes=lambda settings: {"slope": settings["steps"], "forward": 2},
+    published={"baseline": 0.5, "absolute": True, "tokens": False},
+)
 def integrated_gradients(
-    lvlm, items: Sequence[Item], steps: int, baseline: float, absolute: bool, tokens: bool
+    lvlm: LVLM,
+    items: Sequence[Item],
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 24,
+    baseline: Annotated[float, Field(ge=0, le=1)] = 0.0,
+    absolute: bool = False,
+    tokens: bool = True,
 ) -> list[Attribution]:
     """Integrated gradients of the answer's log-likelihood from a flat gray film to this one, by the midpoint rule.
 
@@ -68,13 +98,16 @@ def integrated_gradients(
     sum of all attributions less the change of the log-likelihood, 0 for infinitely many steps.
     Sundararajan, Taly and Yan, "Axiomatic attribution for deep networks", ICML 2017.
     """
+    import torch
 
-    def work(canvas: Tensor, text) -> list[tuple[Tensor, float]]:
+    from ..autograd import slope
+
+    def work(canvas: Tensor, text: Text) -> list[tuple[Tensor, float]]:
         start = torch.full_like(canvas, baseline)
         shares = (torch.arange(steps, device=canvas.device) + 0.5) / steps
         path = torch.lerp(start, canvas, shares[:, None, None, None]).flatten(0, 1)
-        slope = torch.cat([_slope(lvlm, part, text) for part in path.split(lvlm.batch_size)])
-        evidence = slope.unflatten(0, (steps, -1)).mean(0) * (canvas - start)
+        slopes = torch.cat([slope(lvlm, part, text) for part in path.split(lvlm.batch_size)])
+        evidence = slopes.unflatten(0, (steps, -1)).mean(0) * (canvas - start)
         gain = lvlm.log_probs(canvas, text).double().sum(1) - lvlm.log_probs(start, text).double().sum(1)
         delta = evidence.double().sum((1, 2)) - gain
         return list(zip(evidence.cpu(), delta.tolist(), strict=True))
@@ -104,59 +137,22 @@ def cam_plus_plus(state: Tensor, slope: Tensor) -> Tensor:
     The published weights are made for maps that are never negative; with signed ones they have poles. A signed channel
     is therefore taken as two, its positive part and its negative part, on which the score depends with opposite sign.
     """
+    import torch
+
     state, slope = torch.cat([state, -state], -1).clamp(min=0), torch.cat([slope, -slope], -1).clamp(min=0)
     alpha = 1 / (2 + state.sum(1, keepdim=True) * slope)  # Eq. 19 divided by slope squared
     weights = (alpha * slope).sum(1, keepdim=True)
     return (weights * state).sum(-1)
 
 
-@contextmanager
-def states(lvlm, layer: int) -> Iterator[list[Tensor]]:
-    """Cut the graph before decoder layer ``layer``: the list receives the states ``[B, L, D]`` as a leaf.
-
-    The number of layers (or -1) means the states after the last one. The hook comes off whatever happens.
-    """
-    layers = lvlm.layers
-    if not -1 <= layer <= len(layers):
-        raise MedgroundError(f"layer {layer} is not there; {lvlm.key} has states 0 to {len(layers)}")
-    seen: list[Tensor] = []
-
-    def leaf(state: Tensor) -> Tensor:
-        seen.append(state.detach().requires_grad_())
-        return seen[0]
-
-    def before(module, args, kwargs):
-        if args:
-            return (leaf(args[0]), *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": leaf(kwargs["hidden_states"])}
-
-    def after(module, args, output):
-        return (leaf(output[0]), *output[1:]) if isinstance(output, tuple) else leaf(output)
-
-    if layer in (-1, len(layers)):
-        handle = layers[-1].register_forward_hook(after)
-    else:
-        handle = layers[layer].register_forward_pre_hook(before, with_kwargs=True)
-    try:
-        yield seen
-    finally:
-        handle.remove()
-
-
-class Linearised(TorchFunctionMode):
-    """While active, softmax, inverse norms and activations are constants for the gradient."""
-
-    CONSTANT = frozenset((functional.softmax, torch.softmax, torch.rsqrt, functional.silu, functional.gelu))
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        return result.detach() if function in self.CONSTANT else result
-
-
 def _cam(
-    lvlm, items: Sequence[Item], layer: int, centred: bool, rule: Callable[[Tensor, Tensor], Tensor]
+    lvlm: LVLM, items: Sequence[Item], layer: int, centred: bool, rule: Callable[[Tensor, Tensor], Tensor]
 ) -> list[Attribution]:
-    def work(canvas: Tensor, text) -> Tensor:
+    import torch
+
+    from ..autograd import states
+
+    def work(canvas: Tensor, text: Text) -> Tensor:
         with torch.enable_grad(), states(lvlm, layer) as seen:
             gain = log_likelihood(lvlm.forward(canvas, text).logits, text).sum()
             (slope,) = torch.autograd.grad(gain, seen)
@@ -167,11 +163,3 @@ def _cam(
 
     values = map_cases(lvlm, items, work)
     return [on_grid(lvlm, item, row, forwards=1) for item, row in zip(items, values, strict=True)]
-
-
-def _slope(lvlm, canvas: Tensor, text) -> Tensor:
-    """Gradient of the answer's log-likelihood in the canvas ``[B, h, w]``."""
-    with torch.enable_grad():
-        canvas = canvas.detach().requires_grad_()
-        gain = log_likelihood(lvlm.forward(canvas, text).logits, text).sum()
-        return torch.autograd.grad(gain, canvas)[0]

@@ -7,16 +7,30 @@ tokens' own rows, as the paper does.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from ...errors import MedgroundError
+from ..batches import log_likelihood, map_cases, on_grid
+from ..method import Attribution, Item
+from ..registry import register
 
-from ..errors import MedgroundError
-from .batches import map_cases, on_grid
-from .method import Attribution, Item
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...lvlm import LVLM, Text
+
+Rows = Literal["predicting", "answer"]  # that are read: those that predict the answer's tokens, or the tokens' own
+_ONE = {"forward": 1}
 
 
-def attention_head(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
+@register(
+    "attention_head",
+    group="attention",
+    paper="Jain and Wallace, NAACL 2019",
+    passes=_ONE,
+    published={"rows": "answer"},
+)
+def attention_head(lvlm: LVLM, items: Sequence[Item], rows: Rows = "predicting") -> list[Attribution]:
     """How much the answer looks at each image token in the last layer: mean over heads and answer rows.
 
     Jain and Wallace, "Attention is not explanation", NAACL 2019, discuss what such a map can and cannot show.
@@ -24,7 +38,14 @@ def attention_head(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
     return _from_weights(lvlm, items, lambda weights, text: last_layer(weights, answer_rows(text, rows)))
 
 
-def rollout(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
+@register(
+    "rollout",
+    group="attention",
+    paper="Abnar and Zuidema, ACL 2020",
+    passes=_ONE,
+    published={"rows": "answer"},
+)
+def rollout(lvlm: LVLM, items: Sequence[Item], rows: Rows = "predicting") -> list[Attribution]:
     """Attention followed through all layers, residual connections included.
 
     Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020.
@@ -32,7 +53,8 @@ def rollout(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
     return _from_weights(lvlm, items, lambda weights, text: roll_out(weights, answer_rows(text, rows)))
 
 
-def relevance_walk(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
+@register("lrp", group="attention", paper="Ali et al., ICML 2022", passes=_ONE, protocol="published")
+def relevance_walk(lvlm: LVLM, items: Sequence[Item], rows: Rows = "answer") -> list[Attribution]:
     """What the paper calls LRP: relevance walked back through (attention + identity), without normalisation.
 
     Every row of attention sums to one, so this is rollout times 2 to the power of the number of layers.
@@ -40,13 +62,22 @@ def relevance_walk(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
     return _from_weights(lvlm, items, lambda weights, text: roll_out(weights, answer_rows(text, rows), normalise=False))
 
 
-def gradient_attention(lvlm, items: Sequence[Item], rows: str) -> list[Attribution]:
+@register(
+    "gradient_attention",
+    group="attention",
+    paper="Chefer, Gur and Wolf, ICCV 2021",
+    needs=("model", "gradients"),
+    passes={"attention": 1},
+    published={"rows": "answer"},
+)
+def gradient_attention(lvlm: LVLM, items: Sequence[Item], rows: Rows = "predicting") -> list[Attribution]:
     """The last layer's attention times its positive gradient of the answer's log-likelihood, mean over heads and rows.
 
     After Chefer, Gur and Wolf, "Generic attention-model explainability", ICCV 2021 (Eq. 5).
     """
+    import torch
 
-    def work(canvas: Tensor, text) -> Tensor:
+    def work(canvas: Tensor, text: Text) -> Tensor:
         with torch.enable_grad():
             canvas = canvas.clone().requires_grad_()  # without a leaf there is no graph
             forward = lvlm.forward(canvas, text, attentions=True)
@@ -58,7 +89,7 @@ def gradient_attention(lvlm, items: Sequence[Item], rows: str) -> list[Attributi
     return [on_grid(lvlm, item, row, forwards=1) for item, row in zip(items, values, strict=True)]
 
 
-def answer_rows(text, rows: str) -> Tensor:
+def answer_rows(text: Text, rows: Rows) -> Tensor:
     """Which rows of attention to read: those that predict the answer's tokens, or those of the tokens themselves."""
     if rows not in ("predicting", "answer"):
         raise MedgroundError(f"unknown rows {rows!r}; known: predicting, answer")
@@ -75,6 +106,8 @@ def roll_out(weights: Sequence[Tensor], rows: Tensor, normalise: bool = True) ->
 
     The product is taken from the last layer down on the chosen rows alone, T x L instead of L x L.
     """
+    import torch
+
     batch, _, length, _ = weights[0].shape
     identity = torch.eye(length, device=weights[0].device)
     flow = identity[rows].expand(batch, -1, -1)
@@ -84,17 +117,11 @@ def roll_out(weights: Sequence[Tensor], rows: Tensor, normalise: bool = True) ->
     return flow.mean(1)
 
 
-def log_likelihood(logits: Tensor, text) -> Tensor:
-    """Log-probability of the whole answer, ``[B]``, from logits ``[B, T, V]`` of the rows that predict it."""
-    tokens = text.input_ids[0, text.answer]
-    picked = logits.float().log_softmax(-1).gather(-1, tokens.expand(len(logits), -1)[..., None])
-    return picked.sum((1, 2))
-
-
-def _from_weights(lvlm, items: Sequence[Item], read: Callable[..., Tensor]) -> list[Attribution]:
+def _from_weights(lvlm: LVLM, items: Sequence[Item], read: Callable[..., Tensor]) -> list[Attribution]:
     """Grids of what ``read(weights, text)`` ``[B, L]`` says about the image tokens."""
+    import torch
 
-    def work(canvas: Tensor, text) -> Tensor:
+    def work(canvas: Tensor, text: Text) -> Tensor:
         with torch.inference_mode():
             weights = lvlm.forward(canvas, text, attentions=True).attentions
             return read(weights, text)[:, text.image].cpu()

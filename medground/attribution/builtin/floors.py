@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from .method import Attribution, Item
+from ..method import Attribution, Item
+from ..registry import register
 
 
-def random(_, items: Sequence[Item], seed: int) -> list[Attribution]:
+@register("random", group="floor", paper="a box anywhere", needs=("seed",))
+def random(_: None, items: Sequence[Item], seed: int = 0) -> list[Attribution]:
     """A box anywhere, each side a uniform share of 0.2 to 0.7 of the film's; seeded by the case's id."""
     return [Attribution(item.case_id, boxes=[_random_box(item, seed)]) for item in items]
 
 
-def center_box(_, items: Sequence[Item], side: float) -> list[Attribution]:
+@register("center_box", group="floor", paper="the middle half of each side", needs=())
+def center_box(_: None, items: Sequence[Item], side: Annotated[float, Field(gt=0, le=1)] = 0.5) -> list[Attribution]:
     """The middle of the film: a box with ``side`` of its width and height."""
     low, high = (1 - side) / 2, (1 + side) / 2
     return [Attribution(item.case_id, boxes=[_box(item, low, low, high, high)]) for item in items]
 
 
-def whole_film(_, items: Sequence[Item]) -> list[Attribution]:
+@register("whole_film", group="floor", paper="everything", needs=())
+def whole_film(_: None, items: Sequence[Item]) -> list[Attribution]:
     """The whole film."""
     return [Attribution(item.case_id, boxes=[_box(item, 0, 0, 1, 1)]) for item in items]
 
