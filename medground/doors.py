@@ -27,7 +27,7 @@ class Door(Generic[T]):
     def __init__(self, group: str, what: str, modules: tuple[str, ...] = ()):
         self.group, self.what, self.modules = group, what, modules
         self._known: dict[str, T] = {}
-        self._filled = False
+        self._own = self._filled = False  # whether our modules, and the entry points, were imported
 
     def register(self, name: str, thing: T) -> T:
         """Make ``thing`` known as ``name``. Raises MedgroundError where another thing has that name."""
@@ -51,9 +51,12 @@ class Door(Generic[T]):
         return iter(list(self._known.items()))
 
     def get(self, name: str) -> T:
-        """What is known as ``name``. Raises MedgroundError that lists the names there are."""
-        self._fill()
-        if name not in self._known:
+        """What is known as ``name``. Raises MedgroundError that lists the names there are.
+
+        Entry points are imported for a name that the package's own modules do not bring, and no sooner: one that is
+        broken is in nobody's way who does not ask for it.
+        """
+        if name not in self:
             raise MedgroundError(
                 f"there is no {self.what} {name!r}; known: {', '.join(self._known)}. A package of your own brings more "
                 f"through the entry point group {self.group}"
@@ -61,16 +64,28 @@ class Door(Generic[T]):
         return self._known[name]
 
     def __contains__(self, name: object) -> bool:
-        self._fill()
+        self._fill_own()
+        if name not in self._known:
+            self._fill()
         return name in self._known
 
-    def _fill(self) -> None:
-        if self._filled:
+    def _fill_own(self) -> None:
+        if self._own:
             return
-        self._filled = True  # before importing: what is imported may ask the door
+        self._own = True  # before importing: what is imported may ask the door
         try:
             for module in self.modules:
                 _load(module)
+        except BaseException:
+            self._own = False
+            raise
+
+    def _fill(self) -> None:
+        self._fill_own()
+        if self._filled:
+            return
+        self._filled = True
+        try:
             for point in sorted(entry_points(group=self.group), key=lambda point: (point.name, point.value)):
                 self._enter(point)
         except BaseException:
@@ -99,6 +114,8 @@ def _load(module: str) -> None:
 
 
 def _origin(thing: object) -> str:
-    """Where a thing was written: the same for a module that is imported again."""
+    """Where a thing was written: the same for a module that is imported again. A thing may say so itself."""
+    if isinstance(said := getattr(thing, "origin", None), str):
+        return said
     kind = thing if hasattr(thing, "__qualname__") else type(thing)
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -134,7 +134,12 @@ class Method:
     @property
     def entry(self) -> str:
         """What it is called in params.yaml, in tables and on the board: ``rise``, or ``rise_published``."""
-        return self.name if self.protocol == "medground" else f"{self.name}_{self.protocol}"
+        return entry_name(self.name, self.protocol)
+
+    @property
+    def origin(self) -> str:
+        """Where it is written."""
+        return f"{self.function.__module__}.{self.function.__qualname__}"
 
     @cached_property
     def needs(self) -> frozenset[str]:
@@ -220,6 +225,11 @@ class Method:
 
     def __reduce__(self) -> tuple:  # by name, since what it declares may be a lambda; the module registers it again
         return _restored, (self.function.__module__, self.name, self.protocol, dict(self.settings))
+
+
+def entry_name(name: str, protocol: str) -> str:
+    """What a method under a protocol is called in params.yaml, in tables and on the board."""
+    return name if protocol == "medground" else f"{name}_{protocol}"
 
 
 def settings_model(function: Function) -> type[BaseModel]:

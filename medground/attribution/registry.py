@@ -9,18 +9,15 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from pkgutil import iter_modules
 from typing import Any, TypeVar
 
+from ..doors import Door
 from ..errors import MedgroundError
-from .method import NEEDS, PASSES, PROTOCOLS, Function, Method, Needs, Passes, settings_model
+from .method import NEEDS, PASSES, PROTOCOLS, Function, Method, Needs, Passes, entry_name, settings_model
 
-GROUP = "medground.methods"  # of entry points
+#: Methods by what they are called on the board: ``rise``, or ``rise_published``.
+DOOR: Door[Method] = Door("medground.methods", "method", ("medground.attribution.builtin.*",))
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
-_known: dict[tuple[str, str], Method] = {}  # by name and protocol
 F = TypeVar("F", bound=Function)
 
 
@@ -85,29 +82,26 @@ def methods() -> dict[str, Method]:
 
     Raises MedgroundError, which names the package, where one of them cannot be imported.
     """
-    _import_plugins()
-    return {name: known for (name, protocol), known in _all().items() if protocol == "medground"}
+    return {known.name: known for _, known in DOOR.items() if known.protocol == "medground"}
 
 
 def entries() -> dict[str, Method]:
     """Every method under every protocol that it has, by what it is called on the board."""
-    _import_plugins()
-    return {known.entry: known for known in _all().values()}
+    return dict(DOOR.items())
 
 
 def method(name: str, protocol: str = "medground") -> Method:
-    """The method of that name; ``published`` is as the paper's own code does it.
+    """The method of that name; under ``published`` as the paper's own code does it.
 
     Raises MedgroundError, which lists the known ones, for an unknown name, and for a method without such a protocol.
     """
     if protocol not in PROTOCOLS:
         raise MedgroundError(f"unknown protocol {protocol!r}; known: {', '.join(PROTOCOLS)}")
-    if (name, protocol) not in _all():
-        _import_plugins()
-    if (name, protocol) in _known:
-        return _known[name, protocol]
+    called = entry_name(name, protocol)
+    if called in DOOR:
+        return DOOR.get(called)
     if name in methods():
-        having = [known for known, other in _known if other == protocol]
+        having = [known.name for known in entries().values() if known.protocol == protocol]
         raise MedgroundError(f"method {name} has no protocol {protocol}; methods that have: {', '.join(having)}")
     raise MedgroundError(f"unknown method {name!r}; known: {', '.join(methods())}")
 
@@ -124,40 +118,4 @@ def _add(method: Method) -> None:
     for kind, given, known in (("need", method.needs, NEEDS), ("kind of pass", method.passes or {}, PASSES)):
         if unknown := sorted(set(given) - set(known)):
             raise MedgroundError(f"method {method.entry}: unknown {kind} {unknown[0]!r}; known: {', '.join(known)}")
-    key, function = (method.name, method.protocol), method.function
-    here = _known.get(key)
-    if here and (here.function.__module__, here.function.__qualname__) != (function.__module__, function.__qualname__):
-        raise MedgroundError(
-            f"two methods are called {method.entry}: {here.function.__module__}.{here.function.__qualname__} and "
-            f"{function.__module__}.{function.__qualname__}"
-        )
-    _known[key] = method
-
-
-def _all() -> dict[tuple[str, str], Method]:
-    _import_builtin()
-    return _known
-
-
-@cache
-def _import_builtin() -> None:
-    package = import_module(f"{__package__}.builtin")
-    for module in iter_modules(package.__path__):
-        import_module(f"{package.__name__}.{module.name}")
-
-
-def _import_plugins() -> None:
-    for point in entry_points(group=GROUP):
-        _import_plugin(point)
-
-
-@cache
-def _import_plugin(point: EntryPoint) -> None:
-    package = f"{point.dist.name} {point.dist.version}" if point.dist else "an installed package"
-    try:
-        point.load()
-    except Exception as error:  # whatever an author's module raises on import
-        raise MedgroundError(
-            f"the method {point.name} of {package} cannot be imported from {point.value}: "
-            f"{type(error).__name__}: {error}; repair or uninstall {package.split()[0]}"
-        ) from error
+    DOOR.register(method.entry, method)
