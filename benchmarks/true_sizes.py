@@ -34,7 +34,7 @@ from medground.editing.radedit import RadEdit
 from medground.grounding.detector import Detector
 from medground.grounding.segmenter import MedSAM
 from medground.lvlm.base import LVLM
-from medground.lvlm.registry import MOST_PIXELS
+from medground.lvlm.families.qwen2_5_vl import MOST_PIXELS
 from medground.phantom import CONCEPTS
 from medground.phantom.lvlms import corpus
 from medground.phantom.lvlms.architecture import Parts, build

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageTextToText,
+    GenerationConfig,
+    LogitsProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from ..geometry import Letterbox
+from .checkpoints import Published
 from .verdict import find_verdict
 
 
@@ -53,15 +62,32 @@ class Answer:
 class LVLM(ABC):
     """A vision-language checkpoint; weights are frozen, and only canvases carry gradients.
 
-    A canvas is the film as the model sees it: gray in [0, 1] before normalisation, black = 0. Subclasses know how a
-    family turns it into pixel values and where its image tokens stand.
+    A canvas is the film as the model sees it: gray in [0, 1] before normalisation, black = 0. A subclass knows how a
+    family turns it into pixel values and where its image tokens stand. It must give `letterbox` and `grid`; the rest
+    below has defaults that fit a decoder with one placeholder token for each place of the image, and may be overridden.
+    ``docs/how-to/model.md`` shows how, and `medground.testing.check_lvlm` checks the result.
     """
 
+    #: What the family is called, and the ``model_type`` of the checkpoints it loads (by default the same word).
     family: str
-    image_sees_itself = False  # whether image tokens attend to later image tokens
+    model_types: tuple[str, ...] = ()
+    #: The family's checkpoints on the Hub by the key that params.yaml uses.
+    published: Mapping[str, Published] = {}
+    #: Modules that the family imports beyond those of the extra ``run``.
+    requires: tuple[str, ...] = ()
+    #: What loads weights and image processor; anything with ``from_pretrained``.
+    model_class: Any = AutoModelForImageTextToText
+    image_processor_class: Any = AutoImageProcessor
+    #: Whether image tokens attend to later image tokens.
+    image_sees_itself = False
 
     def __init__(
-        self, key: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, image_processor, revision: str
+        self,
+        key: str,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        image_processor: Any,
+        revision: str,
     ):
         self.key, self.revision = key, revision
         self.model = model.eval().requires_grad_(False)
@@ -70,35 +96,63 @@ class LVLM(ABC):
         self._mean = torch.tensor(image_processor.image_mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(image_processor.image_std, device=self.device).view(3, 1, 1)
 
-    # What a family decides
+    # What a family must say
 
     @abstractmethod
     def letterbox(self, width: int, height: int) -> Letterbox:
-        """The map between a native film of this size and the model's canvas."""
+        """The map between a native film of this size, in pixels, and the model's canvas."""
 
     @abstractmethod
     def grid(self, width: int, height: int) -> tuple[int, int]:
         """Image tokens of a film of this size: (rows, columns). The grid covers ``letterbox(...).extent``."""
 
-    @abstractmethod
+    # What a family may say
+
+    @classmethod
+    def handles(cls, config: Mapping[str, Any]) -> bool:
+        """Whether the family loads a checkpoint with this ``config.json``."""
+        return config.get("model_type") in (cls.model_types or (cls.family,))
+
     def pixel_inputs(self, canvas: Tensor) -> dict[str, Tensor]:
-        """Canvases ``[B, h, w]`` as the model's pixel arguments, differentiably; dim 0 concatenates over films."""
+        """Canvases ``[B, h, w]`` as the model's pixel arguments, differentiably; dim 0 concatenates over films.
 
-    @abstractmethod
-    def _chat(self, prompt: str, image_tokens: int) -> str:
-        """The chat-formatted prompt with the image placeholder written out."""
+        By default ``pixel_values`` ``[B, 3, h, w]``, normalised.
+        """
+        return {"pixel_values": self.normalised(canvas)}
 
-    @abstractmethod
+    def chat(self, prompt: str, image_tokens: int) -> str:
+        """The chat-formatted prompt with ``image_tokens`` placeholders written out.
+
+        By default the checkpoint's chat template, its one placeholder repeated.
+        """
+        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+        return self.templated(prompt).replace(placeholder, placeholder * image_tokens, 1)
+
+    def prompt_ids(self, prompt: str, image_tokens: int) -> list[int]:
+        """The token ids of a prompt, placeholders of the image included; by default those of `chat`."""
+        return self.tokenizer(self.chat(prompt, image_tokens), add_special_tokens=False).input_ids
+
     def text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
-        """Further arguments of a forward pass over one text ``[1, L]``."""
+        """Further arguments of a forward pass over one text ``[1, L]`` about a film of this size; by default none."""
+        return {}
 
-    @abstractmethod
-    def _expand(self, inputs: dict[str, Tensor], films: int) -> dict[str, Tensor]:
-        """`Text.inputs` repeated for a batch of films."""
+    def expand(self, inputs: dict[str, Tensor], films: int) -> dict[str, Tensor]:
+        """`Text.inputs` of one film, repeated for a batch of films; by default along dim 0."""
+        return {name: value.expand(films, *value.shape[1:]) for name, value in inputs.items()}
 
-    @abstractmethod
-    def _generation_inputs(self, is_image: Tensor) -> dict[str, Tensor]:
-        """Further arguments of ``generate``, given the mask ``[B, L]`` of image tokens."""
+    def generation_inputs(self, is_image: Tensor) -> dict[str, Tensor]:
+        """Further arguments of ``generate``, given the mask ``[B, L]`` of image tokens; by default none."""
+        return {}
+
+    @property
+    def image_token_id(self) -> int:
+        """The id of the placeholder that stands for one place of the image."""
+        return self.model.config.image_token_id
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The decoder layers, first to last."""
+        return list(self.model.model.language_model.layers)
 
     # What all share
 
@@ -109,11 +163,6 @@ class LVLM(ABC):
     @property
     def dtype(self) -> torch.dtype:
         return self.model.dtype
-
-    @property
-    def layers(self) -> list[nn.Module]:
-        """The decoder layers, first to last."""
-        return list(self.model.model.language_model.layers)
 
     def canvas(self, films: Sequence[np.ndarray]) -> Tensor:
         """Films uint8 ``[H, W]``, all of one size, as canvases float32 ``[B, h, w]`` in [0, 1] on the device."""
@@ -132,7 +181,7 @@ class LVLM(ABC):
         input_ids = torch.tensor([[*prompt_ids, *answer_ids]], device=self.device)
         return Text(
             input_ids=input_ids,
-            image=(input_ids[0] == self.model.config.image_token_id).nonzero()[:, 0],
+            image=(input_ids[0] == self.image_token_id).nonzero()[:, 0],
             answer=torch.arange(len(prompt_ids), input_ids.shape[1], device=self.device),
             tokens=[self.tokenizer.decode([token]) for token in answer_ids],
             inputs=self.text_inputs(input_ids, width, height),
@@ -147,7 +196,7 @@ class LVLM(ABC):
             input_ids=text.input_ids.expand(len(canvas), -1),
             logits_to_keep=text.rows,
             use_cache=False,
-            **self._expand(text.inputs, len(canvas)),
+            **self.expand(text.inputs, len(canvas)),
         )
         pixels = self.pixel_inputs(canvas)
         if not attentions:
@@ -232,7 +281,7 @@ class LVLM(ABC):
             ),
             logits_processor=[recorder],
             **self._batched_pixels([film for film, _ in batch]),
-            **self._generation_inputs(input_ids == self.model.config.image_token_id),
+            **self.generation_inputs(input_ids == self.image_token_id),
         )[:, length:]
         margins = torch.stack(recorder.margins, 1).tolist()
         return [self._read(tokens, row) for tokens, row in zip(written.tolist(), margins, strict=True)]
@@ -258,17 +307,8 @@ class LVLM(ABC):
         rows, columns = self.grid(width, height)
         return rows * columns
 
-    def prompt_ids(self, prompt: str, image_tokens: int) -> list[int]:
-        return self._cached_prompt_ids(prompt, image_tokens)
-
-    @cached_property
-    def _cached_prompt_ids(self):
-        def ids(prompt: str, image_tokens: int) -> list[int]:
-            return self.tokenizer(self._chat(prompt, image_tokens), add_special_tokens=False).input_ids
-
-        return lru_cache(maxsize=1024)(ids)
-
-    def _formatted(self, prompt: str) -> str:
+    def templated(self, prompt: str) -> str:
+        """The checkpoint's chat template around a film and a prompt, up to where the model answers."""
         content = [{"type": "image"}, {"type": "text", "text": prompt}]
         return self.tokenizer.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -285,7 +325,8 @@ class LVLM(ABC):
         yes, no = first_tokens("yes"), first_tokens("no")
         return tuple(torch.tensor(sorted(ids), device=self.device) for ids in (yes - no, no - yes))
 
-    def _normalised(self, canvas: Tensor) -> Tensor:
+    def normalised(self, canvas: Tensor) -> Tensor:
+        """Canvases ``[B, h, w]`` with the image processor's mean and deviation: ``[B, 3, h, w]``."""
         return (canvas[:, None] - self._mean) / self._std
 
 

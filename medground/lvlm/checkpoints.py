@@ -1,4 +1,8 @@
-"""Where a model's checkpoint is and which one it is, without loading it: torch is not imported here."""
+"""Where a model's checkpoint is and which one it is, without loading it.
+
+A folder is found without importing torch; keys and ids of published checkpoints are declared by the families, which
+import it.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +19,11 @@ LOCAL = Path("models")  # folders of checkpoints that are addressed by their nam
 
 @dataclass(frozen=True)
 class Published:
-    """A checkpoint on the Hub, loaded in bfloat16; ``revision`` is a branch, a tag, or (to repeat exactly) a commit."""
+    """A checkpoint on the Hub; ``revision`` is a branch, a tag, or (to repeat exactly) a commit."""
 
     id: str
-    family: str
     revision: str = "main"
-
-
-PUBLISHED = {
-    "qwen2_5_vl_3b": Published("Qwen/Qwen2.5-VL-3B-Instruct", "qwen2_5_vl"),
-    "qwen2_5_vl_7b": Published("Qwen/Qwen2.5-VL-7B-Instruct", "qwen2_5_vl"),
-    "gemma3_4b": Published("google/gemma-3-4b-it", "gemma3"),
-    "gemma3_12b": Published("google/gemma-3-12b-it", "gemma3"),
-    "medgemma_4b": Published("google/medgemma-4b-it", "gemma3"),
-    "medgemma1_5_4b": Published("google/medgemma-1.5-4b-it", "gemma3"),
-}
+    dtype: str = "bfloat16"  # a name in torch
 
 
 def revision(key_or_path: str) -> str:
@@ -37,29 +31,35 @@ def revision(key_or_path: str) -> str:
 
     Raises MedgroundError, with the remedy, where there is no such model or it is out of reach.
     """
-    where, _, published = locate(key_or_path)
+    where, _, declared = locate(key_or_path)
     if Path(where).is_dir():
         return digest(Path(where))
-    config = Path(fetch(where, "config.json", published.revision if published else "main"))
+    config = Path(fetch(where, "config.json", declared.revision if declared else "main"))
     return config.parent.name  # the Hub's cache keeps a snapshot in a folder named by its commit
 
 
 def locate(name: str) -> tuple[str, str, Published | None]:
-    """Where a model is (folder or Hub id), the key it goes by, and its registry entry."""
+    """Where a model is (folder or Hub id), the key it goes by, and what its family declares, of a published one.
+
+    Raises MedgroundError that lists the known names where it is nowhere.
+    """
     for folder in (LOCAL / name, Path(name)):
         if (folder / "config.json").is_file():
             return str(folder), folder.resolve().name, None
-    if name in PUBLISHED:
-        return PUBLISHED[name].id, name, PUBLISHED[name]
-    for key, published in PUBLISHED.items():
-        if name == published.id:
-            return name, key, published
+    from .registry import published  # the families import torch
+
+    known = published()
+    if name in known:
+        return known[name].id, name, known[name]
+    for key, declared in known.items():
+        if name == declared.id:
+            return name, key, declared
     if name.count("/") == 1 and not name.startswith((".", "/")) and not Path(name).parent.exists():
         return name, name.replace("/", "--"), None
     local = sorted(file.parent.name for file in LOCAL.glob("*/config.json"))
     raise MedgroundError(
         f"there is no model {name!r}: no folder with a config.json at {LOCAL / name} or {name}, and no such key. "
-        f"Known: {', '.join([*local, *PUBLISHED])}; a Hub id (owner/name) of a supported family works too"
+        f"Known: {', '.join([*local, *known])}; a Hub id (owner/name) of a supported family works too"
     )
 
 

@@ -1,62 +1,96 @@
-"""Which models there are, and how to load one by key, Hub id or path."""
+"""The door for model families, and how to load a model by key, Hub id or path.
+
+Our own families are the modules of ``medground.lvlm.families``; a package of your own brings more through the entry
+point group ``medground.models``. See docs/how-to/model.md.
+"""
 
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from transformers import AutoTokenizer, Gemma3ForConditionalGeneration, Qwen2_5_VLForConditionalGeneration
-from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers import AutoTokenizer
 
+from ..doors import Door
 from ..errors import MedgroundError
 from . import checkpoints
 from .base import LVLM
-from .gemma3 import Gemma3
-from .qwen2_5_vl import Qwen2_5VL
+from .checkpoints import Published
 
-FAMILIES = {
-    "gemma3": (Gemma3, Gemma3ForConditionalGeneration, Gemma3ImageProcessorPil),
-    "qwen2_5_vl": (Qwen2_5VL, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil),
-}
-#: Qwen2.5-VL takes films of any size; its canvas is kept within what the editor draws, 512 x 512, so that an edited
-#: film is not told from the original by its sharpness.
-MOST_PIXELS = 512 * 512
+FAMILIES: Door[type[LVLM]] = Door("medground.models", "model family", ("medground.lvlm.families.*",))
+F = TypeVar("F", bound=type[LVLM])
+
+
+def register_family(family: F) -> F:
+    """Class decorator: make an `LVLM` known under its ``family``."""
+    if not getattr(family, "family", ""):
+        raise MedgroundError(
+            f"{family.__module__}.{family.__qualname__} has no `family`: give it a name to register by"
+        )
+    FAMILIES.register(family.family, family)
+    return family
+
+
+def published() -> dict[str, Published]:
+    """The checkpoints on the Hub that the families declare, by key."""
+    found: dict[str, Published] = {}
+    for name, family in FAMILIES.items():
+        if twice := sorted(set(family.published) & set(found)):
+            raise MedgroundError(f"the family {name} declares {', '.join(twice)}, which another family has; rename it")
+        found.update(family.published)
+    return found
 
 
 def load_lvlm(key_or_path: str | Path, device: str | None = None, revision: str | None = None) -> LVLM:
-    """Load a vision-language model by registry key, folder of ``models/``, path, or Hub id (``owner/name``).
+    """Load a vision-language model by a family's key, folder of ``models/``, path, or Hub id (``owner/name``).
 
-    ``device`` defaults to CUDA where there is one. ``revision`` overrides the registry's; the commit that it led to,
-    or for a local checkpoint the digest of its weights, is in ``LVLM.revision``. Weights keep the type that they were
-    saved in, except that the published six are loaded in bfloat16.
+    ``device`` defaults to CUDA where there is one. ``revision`` overrides the one that the family declares; the commit
+    that it led to, or for a local checkpoint the digest of its weights, is in ``LVLM.revision``. Weights keep the type
+    that they were saved in, except that those a family declares as published are loaded as it says, in bfloat16 unless
+    it says otherwise.
 
-    Raises MedgroundError, with the remedy, for an unknown key or path, a checkpoint of an unsupported family, and a
-    repository that is gated or out of reach.
+    Raises MedgroundError, with the remedy, for an unknown key or path, a checkpoint that no family or more than one
+    handles, a module that the family needs and is not there, and a repository that is gated or out of reach.
     """
-    where, key, published = checkpoints.locate(str(key_or_path))
-    revision = revision or (published.revision if published else "main")
-    config_file = checkpoints.fetch(where, "config.json", revision)
-    kind = json.loads(Path(config_file).read_text()).get("model_type")
-    if kind not in FAMILIES:
-        raise MedgroundError(
-            f"{where} is a checkpoint of the family {kind!r}; supported: {', '.join(FAMILIES)}. "
-            "A new family needs an adapter in medground/lvlm/"
-        )
-    adapter, model_class, processor_class = FAMILIES[kind]
+    where, key, declared = checkpoints.locate(str(key_or_path))
+    revision = revision or (declared.revision if declared else "main")
+    config = json.loads(Path(checkpoints.fetch(where, "config.json", revision)).read_text())
+    family = family_of(config, where)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        model = model_class.from_pretrained(
-            where, revision=revision, dtype=torch.bfloat16 if published else "auto", attn_implementation="sdpa"
+        model = family.model_class.from_pretrained(
+            where,
+            revision=revision,
+            dtype=getattr(torch, declared.dtype) if declared else "auto",
+            attn_implementation="sdpa",
         ).to(device)
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
-        processor = processor_class.from_pretrained(where, revision=revision)
+        processor = family.image_processor_class.from_pretrained(where, revision=revision)
     except (OSError, ValueError) as error:
         raise MedgroundError(
             f"{where} cannot be loaded: {checkpoints.first_line(error)}; {checkpoints.remedy(where)}"
         ) from error
-    if kind == "qwen2_5_vl" and processor.size["longest_edge"] > MOST_PIXELS:
-        processor.size["longest_edge"] = MOST_PIXELS
     commit = getattr(model.config, "_commit_hash", None) or checkpoints.digest(Path(where))
-    return adapter(key, model, tokenizer, processor, commit)
+    return family(key, model, tokenizer, processor, commit)
+
+
+def family_of(config: dict, where: str) -> type[LVLM]:
+    """The family that handles a checkpoint with this ``config.json``; MedgroundError where none or several do."""
+    found = [family for _, family in FAMILIES.items() if family.handles(config)]
+    if not found:
+        raise MedgroundError(
+            f"{where} is a checkpoint of the family {config.get('model_type')!r}; supported: "
+            f"{', '.join(FAMILIES.names())}. A new family is one file of your own: docs/how-to/model.md"
+        )
+    if len(found) > 1:
+        names = ", ".join(f"{family.family} ({family.__module__})" for family in found)
+        raise MedgroundError(f"{where} is handled by several families: {names}; uninstall one of them")
+    missing = [module for module in found[0].requires if find_spec(module) is None]
+    if missing:
+        raise MedgroundError(
+            f"the family {found[0].family} needs {', '.join(missing)}: pip install {' '.join(missing)}"
+        )
+    return found[0]

@@ -25,8 +25,8 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from ...lvlm.base import LVLM
-from ...lvlm.gemma3 import Gemma3
-from ...lvlm.qwen2_5_vl import Qwen2_5VL
+from ...lvlm.families.gemma3 import Gemma3
+from ...lvlm.families.qwen2_5_vl import Qwen2_5VL
 
 VOCABULARY = 700
 TEXT = dict(

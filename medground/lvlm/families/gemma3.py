@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from math import isqrt
+from typing import ClassVar
 
 from torch import Tensor
+from transformers import Gemma3ForConditionalGeneration
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
-from ..geometry import Letterbox
-from .base import LVLM
+from ...geometry import Letterbox
+from ..base import LVLM
+from ..checkpoints import Published
+from ..registry import register_family
 
 
+@register_family
 class Gemma3(LVLM):
     """Gemma3ForConditionalGeneration (Gemma Team 2025, https://arxiv.org/abs/2503.19786).
 
@@ -19,6 +25,14 @@ class Gemma3(LVLM):
     """
 
     family = "gemma3"
+    model_class = Gemma3ForConditionalGeneration
+    image_processor_class = Gemma3ImageProcessorPil
+    published: ClassVar = {
+        "gemma3_4b": Published("google/gemma-3-4b-it"),
+        "gemma3_12b": Published("google/gemma-3-12b-it"),
+        "medgemma_4b": Published("google/medgemma-4b-it"),
+        "medgemma1_5_4b": Published("google/medgemma-1.5-4b-it"),
+    }
     image_sees_itself = True
 
     def letterbox(self, width: int, height: int) -> Letterbox:
@@ -28,19 +42,13 @@ class Gemma3(LVLM):
         side = isqrt(self.model.config.mm_tokens_per_image)
         return side, side
 
-    def pixel_inputs(self, canvas: Tensor) -> dict[str, Tensor]:
-        return {"pixel_values": self._normalised(canvas)}
-
-    def _chat(self, prompt: str, image_tokens: int) -> str:
+    def chat(self, prompt: str, image_tokens: int) -> str:
         tokenizer = self.tokenizer
         image = f"\n\n{tokenizer.boi_token}{tokenizer.image_token * image_tokens}{tokenizer.eoi_token}\n\n"
-        return self._formatted(prompt).replace(tokenizer.boi_token, image, 1)
+        return self.templated(prompt).replace(tokenizer.boi_token, image, 1)
 
     def text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
-        return self._generation_inputs(input_ids == self.model.config.image_token_id)
+        return self.generation_inputs(input_ids == self.image_token_id)
 
-    def _expand(self, inputs: dict[str, Tensor], films: int) -> dict[str, Tensor]:
-        return {name: value.expand(films, -1) for name, value in inputs.items()}
-
-    def _generation_inputs(self, is_image: Tensor) -> dict[str, Tensor]:
+    def generation_inputs(self, is_image: Tensor) -> dict[str, Tensor]:
         return {"token_type_ids": is_image.long()}

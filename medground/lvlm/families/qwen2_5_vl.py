@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+from transformers import Qwen2_5_VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
-from ..geometry import Letterbox
-from .base import LVLM
+from ...geometry import Letterbox
+from ..base import LVLM
+from ..checkpoints import Published
+from ..registry import register_family
+
+#: The canvas is kept within what the editor draws, 512 x 512, so that an edited film is not told from the original by
+#: its sharpness.
+MOST_PIXELS = 512 * 512
 
 
+@register_family
 class Qwen2_5VL(LVLM):
     """Qwen2_5_VLForConditionalGeneration (Bai et al. 2025, https://arxiv.org/abs/2502.13923).
 
@@ -17,12 +27,18 @@ class Qwen2_5VL(LVLM):
     """
 
     family = "qwen2_5_vl"
+    model_class = Qwen2_5_VLForConditionalGeneration
+    image_processor_class = Qwen2VLImageProcessorPil
+    published: ClassVar = {
+        "qwen2_5_vl_3b": Published("Qwen/Qwen2.5-VL-3B-Instruct"),
+        "qwen2_5_vl_7b": Published("Qwen/Qwen2.5-VL-7B-Instruct"),
+    }
 
     def __init__(self, key, model, tokenizer, image_processor, revision):
         super().__init__(key, model, tokenizer, image_processor, revision)
         self._patch, self._merge = image_processor.patch_size, image_processor.merge_size
         self._frames = image_processor.temporal_patch_size
-        self._pixels = image_processor.size["shortest_edge"], image_processor.size["longest_edge"]
+        self._pixels = image_processor.size["shortest_edge"], min(image_processor.size["longest_edge"], MOST_PIXELS)
 
     def letterbox(self, width: int, height: int) -> Letterbox:
         fewest, most = self._pixels
@@ -38,26 +54,22 @@ class Qwen2_5VL(LVLM):
         films, height, width = canvas.shape
         p, m = self._patch, self._merge
         rows, columns = height // p, width // p
-        cells = self._normalised(canvas).view(films, 3, rows // m, m, p, columns // m, m, p)
+        cells = self.normalised(canvas).view(films, 3, rows // m, m, p, columns // m, m, p)
         cells = cells.permute(0, 2, 5, 3, 6, 1, 4, 7)[:, :, :, :, :, :, None]  # a still is the same frame twice
         patches = cells.expand(*cells.shape[:6], self._frames, p, p).reshape(films * rows * columns, -1)
         return {"pixel_values": patches, "image_grid_thw": torch.tensor([[1, rows, columns]] * films).to(canvas.device)}
-
-    def _chat(self, prompt: str, image_tokens: int) -> str:
-        pad = self.tokenizer.convert_ids_to_tokens(self.model.config.image_token_id)
-        return self._formatted(prompt).replace(pad, pad * image_tokens, 1)
 
     def text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
         rows, columns = self.grid(width, height)
         positions, _ = self.model.model.get_rope_index(
             input_ids,
-            mm_token_type_ids=(input_ids == self.model.config.image_token_id).int(),
+            mm_token_type_ids=(input_ids == self.image_token_id).int(),
             image_grid_thw=torch.tensor([[1, rows * self._merge, columns * self._merge]], device=input_ids.device),
         )
         return {"position_ids": positions}
 
-    def _expand(self, inputs: dict[str, Tensor], films: int) -> dict[str, Tensor]:
+    def expand(self, inputs: dict[str, Tensor], films: int) -> dict[str, Tensor]:
         return {name: value.expand(-1, films, -1) for name, value in inputs.items()}
 
-    def _generation_inputs(self, is_image: Tensor) -> dict[str, Tensor]:
+    def generation_inputs(self, is_image: Tensor) -> dict[str, Tensor]:
         return {"mm_token_type_ids": is_image.int()}

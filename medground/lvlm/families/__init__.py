@@ -1,0 +1,1 @@
+"""Our own model families, one a file; each registers itself (docs/how-to/model.md)."""

@@ -1,0 +1,22 @@
+"""Conformance checks for what others add: run them in the tests of a model family or a source of your own.
+
+Each raises AssertionError that says everything that is wrong. Importing this package does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .lvlm import check_lvlm
+    from .source import check_source
+
+__all__ = ["check_lvlm", "check_source"]
+_LAZY = {"check_lvlm": ".lvlm", "check_source": ".source"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
