@@ -11,12 +11,13 @@ A film comes out as a reader would hang it: air dark, bone bright, in its native
 
 from __future__ import annotations
 
-import os
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from . import files
 from .errors import MedgroundError
 
 _REMEDY = "fetch the file again; if it stays unreadable, remove its rows from the source"
@@ -55,21 +56,19 @@ def film_size(path: Path | str) -> tuple[int, int]:
         raise MedgroundError(f"the film {path} cannot be read ({type(error).__name__}: {error}); {_REMEDY}") from None
 
 
+def png(film: np.ndarray) -> bytes:
+    """A uint8 film ``[h, w]`` as gray PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(film).save(buffer, "png")
+    return buffer.getvalue()
+
+
 def write_film(path: Path | str, film: np.ndarray) -> None:
     """Write a uint8 film ``[h, w]`` as gray PNG, atomically; makes the folder.
 
     Raises MedgroundError naming the file when it cannot be written; nothing half-written stays.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(film).save(partial, "png")
-        os.replace(partial, path)
-    except OSError as error:
-        raise MedgroundError(f"{path} cannot be written ({error}); make room and run the same command again") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    files.write(png(film), path)
 
 
 def _picture(path: Path) -> np.ndarray:

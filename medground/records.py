@@ -1,14 +1,18 @@
 """The tables: their schemas, and the only way to write and read them.
 
 Every table is a Parquet file whose columns, types and nullability are given here. They are checked when written and
-when read, so that a stage fails on the table that is wrong and not three stages later. What made a table (package
-version, git commit, settings) is kept in the file's metadata under the key ``medground``.
+when read, so that a stage fails on the table that is wrong and not three stages later. A table is a function of what
+the stage reads: no time, device, version or commit is in it, so that the same inputs give the same bytes; what made it,
+``dvc.lock`` and git say.
+
+Two things guard the bytes. Every page has the checksum of the Parquet format, which other readers can check too; and
+the footer has a seal, the SHA-256 of the whole file, so that no flipped bit anywhere is read as another value.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,14 +20,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import MedgroundError
+from .files import remedy, replacing
+
+_ABOUT, _SEAL, _UNSEALED = b"medground", b"medground.sha256", b"0" * 64
 
 BOX = pa.list_(pa.float64(), 4)
 BOXES = pa.list_(BOX)
 
 
-def _schema(*fields: tuple) -> pa.Schema:
-    """``(name, type)`` for a column that is always there, ``(name, type, None)`` for one that may be null."""
-    return pa.schema([pa.field(name, kind, nullable=bool(rest)) for name, kind, *rest in fields])
+def _schema(*fields: tuple, version: int = 1) -> pa.Schema:
+    """``(name, type)`` for a column that is always there, ``(name, type, None)`` for one that may be null.
+
+    A ``version`` is counted up when columns come or go. A table of an older one is read where all that it lacks may be
+    null; what it has besides is passed over.
+    """
+    columns = [pa.field(name, kind, nullable=bool(rest)) for name, kind, *rest in fields]
+    return pa.schema(columns, {"version": str(version)})
 
 
 REGION = pa.struct([pa.field("concept", pa.string()), pa.field("box", BOX)])
@@ -163,47 +175,93 @@ BOARD = _schema(
 )
 
 
-def write_table(rows: Iterable[Mapping] | pa.Table, schema: pa.Schema, path: Path | str, **made_by) -> None:
-    """Write rows as Parquet with ``schema``, atomically; ``made_by`` goes into the metadata as JSON.
+def write_table(rows: Iterable[Mapping] | pa.Table, schema: pa.Schema, path: Path | str, **settings) -> None:
+    """Write rows as Parquet with ``schema``, atomically, with checksums; ``settings`` go into the metadata as JSON.
 
-    Raises MedgroundError naming the column when a value does not fit, and the file when it cannot be written, as when
-    the disk is full; nothing half-written stays.
+    ``settings`` must follow from what the stage reads, as all in a table does. Raises MedgroundError naming the column
+    when a value does not fit, and the file when it cannot be written, as when the disk is full; nothing half-written
+    stays.
     """
     path = Path(path)
     if not isinstance(rows, pa.Table):
         rows = _checked(list(rows), schema, path)
     _no_nulls(rows, schema, path)
-    table = rows.cast(schema).replace_schema_metadata({"medground": json.dumps(made_by, sort_keys=True)})
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
-    except OSError as error:
-        raise MedgroundError(f"{path} cannot be written ({error}); make room and run the same command again") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    about = json.dumps({"version": version(schema), **settings}, sort_keys=True)
+    table = rows.cast(schema).combine_chunks().replace_schema_metadata({_ABOUT: about})
+    with replacing(path) as partial:
+        with pq.ParquetWriter(partial, table.schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({_SEAL: _UNSEALED})
+        _seal(partial)
 
 
 def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
-    """Read a table and check it against ``schema``.
+    """Read a table and check it against its seal and ``schema``.
 
-    Raises MedgroundError naming the file and the columns that are missing, unknown, of another type, or null.
+    Raises MedgroundError naming the file where it is missing, damaged, or of a newer version than this package knows,
+    and the columns that are missing, unknown, of another type, or null.
     """
     path = Path(path)
     if not path.exists():
-        raise MedgroundError(f"{path} is missing; run `dvc repro` to make it, or `dvc pull` to fetch it")
+        raise MedgroundError(f"{path} is missing; {remedy(path)}")
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise MedgroundError(f"{path} is not a readable Parquet file ({error}); delete it, run `dvc repro`") from None
-    for field in schema:
-        if field.nullable and field.name not in table.schema.names:  # a table from before the column was there
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-    missing = [name for name in schema.names if name not in table.schema.names]
-    unknown = [name for name in table.schema.names if name not in schema.names]
+        content = path.read_bytes()
+        _check_seal(content)
+        table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
+        about = _about(table.schema)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise MedgroundError(f"{path} is not a readable Parquet file ({error}): delete it; {remedy(path)}") from None
+    return _fitted(table, schema, path, about.get("version"))
+
+
+def read_rows(path: Path | str, schema: pa.Schema) -> list[dict]:
+    """``read_table`` as a list of dicts."""
+    return read_table(path, schema).to_pylist()
+
+
+def made_by(path: Path | str) -> dict:
+    """The settings in a table's metadata. Raises MedgroundError naming a file that is missing or damaged."""
+    try:
+        about = _about(pq.read_schema(path))
+    except FileNotFoundError:
+        raise MedgroundError(f"{path} is missing; {remedy(path)}") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise MedgroundError(f"{path} is not a readable Parquet file ({error}): delete it; {remedy(path)}") from None
+    return {name: value for name, value in about.items() if name != "version"}
+
+
+def version(schema: pa.Schema) -> int:
+    """The version of a schema of this module; 1 of any other."""
+    return int((schema.metadata or {}).get(b"version", 1))
+
+
+def case_id(model: str, mode: str, source: str, index: int) -> str:
+    """The id of a case: ``model/mode/source/index``."""
+    return f"{model}/{mode}/{source}/{index}"
+
+
+def _about(schema: pa.Schema) -> dict:
+    return json.loads((schema.metadata or {}).get(_ABOUT, b"{}"))
+
+
+def _fitted(table: pa.Table, schema: pa.Schema, path: Path, written: int | None) -> pa.Table:
+    """The table with the columns of ``schema``, if that can be; ``written`` is its version, where it has one."""
+    known = version(schema)
+    if written is not None and written > known:
+        raise MedgroundError(
+            f"{path} was written by a newer medground (version {written} of this table; this one knows {known}): "
+            f"update medground, or make it anew: delete it; {remedy(path)}"
+        )
+    older = written is not None and written < known
+    missing = [f.name for f in schema if f.name not in table.schema.names and not f.nullable]
+    unknown = [name for name in table.schema.names if name not in schema.names and not older]
     if missing or unknown:
-        raise MedgroundError(f"{path}: columns missing {missing}, unknown {unknown}; expected {schema.names}")
+        raise MedgroundError(
+            f"{path}: columns missing {missing}, unknown {unknown}; expected {schema.names}: delete it; {remedy(path)}"
+        )
+    for field in schema:
+        if field.name not in table.schema.names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
     table = table.select(schema.names)
     for field in schema:
         if not table.schema.field(field.name).type.equals(field.type):
@@ -213,19 +271,27 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
     return table
 
 
-def read_rows(path: Path | str, schema: pa.Schema) -> list[dict]:
-    """``read_table`` as a list of dicts."""
-    return read_table(path, schema).to_pylist()
+def _seal(path: Path) -> None:
+    """Write into the footer what the rest of the file adds up to."""
+    content = path.read_bytes()
+    place = content.rindex(_UNSEALED)
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(hashlib.sha256(content).hexdigest().encode())
 
 
-def made_by(path: Path | str) -> dict:
-    """What a table's metadata says about how it was made."""
-    return json.loads((pq.read_schema(path).metadata or {}).get(b"medground", b"{}"))
-
-
-def case_id(model: str, mode: str, source: str, index: int) -> str:
-    """The id of a case: ``model/mode/source/index``."""
-    return f"{model}/{mode}/{source}/{index}"
+def _check_seal(content: bytes) -> None:
+    """ValueError where the bytes of a file are not those that were sealed; one of another program has no seal."""
+    metadata = pq.read_metadata(pa.BufferReader(content)).metadata or {}
+    seal = metadata.get(_SEAL)
+    if seal is None and _ABOUT not in metadata:
+        return
+    place = content.rindex(seal) if seal else 0
+    digest = hashlib.sha256(content[:place])
+    digest.update(_UNSEALED)
+    digest.update(content[place + len(_UNSEALED) :])
+    if digest.hexdigest().encode() != seal:
+        raise ValueError("its bytes are not those that were written")
 
 
 def _checked(rows: list[Mapping], schema: pa.Schema, path: Path) -> pa.Table:

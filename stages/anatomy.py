@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from medground import engine, params, records
+from medground import engine, files, params, records
 from medground.anatomy import TIGHTENED, LocateTask, References, copies, overlap
-from medground.errors import friendly
 from medground.lvlm import checkpoints
 
 TABLES = {"medground": "concepts", "published": "published"}
 REFERENCES = Path("data/references/references.parquet")
 
 
-@friendly
+@engine.stage
 def main() -> None:
     p = params.load()
     out = Path("data/anatomy")
@@ -30,7 +28,7 @@ def main() -> None:
         engine.map(
             LocateTask(REFERENCES, protocol, p.anatomy.solver, segmenter),
             samples,
-            key=lambda sample: f"{sample['source']}/{sample['index']}",
+            key=lambda sample: f"{sample['source']}/{sample['index']}, film {sample['film']}",
             out=out / f"{name}.parquet",
             schema=records.CONCEPTS,
             **engine.options(p, [*tables, REFERENCES], **settings),
@@ -41,7 +39,7 @@ def main() -> None:
     found["copy"] = copies(samples, references, chosen)
     found["copy_mean"] = copies(samples, references)
     fit = {protocol: overlap(samples, rows) for protocol, rows in found.items()}
-    (out / "localisation.json").write_text(json.dumps(fit, indent=1) + "\n")
+    files.write_json(fit, out / "localisation.json")
     print(f"{len(samples)} samples, {len(found['medground'])} concept boxes")
     if fit["medground"]:
         print(pd.DataFrame(fit).round(3).to_string(), "\nmean IoU with the true boxes; copy: the reference that the "

@@ -7,12 +7,11 @@ from collections import Counter
 from pathlib import Path
 
 from medground import engine, params, records
-from medground.errors import friendly
 from medground.lvlm.checkpoints import revision
 from medground.verification.asking import AnswerTask
 
 
-@friendly
+@engine.stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
@@ -29,13 +28,15 @@ def main() -> None:
             questions += [(mode, sample, edits[sample["index"]]) for mode in p.modes]
     questions.sort(key=lambda question: question[0])  # a batch is of one mode: its answers are of one length
     out = Path(f"data/answers/{model}.parquet")
+    weights = revision(model)
     engine.map(
         AnswerTask(model, p.answer.max_new_tokens, p.answer.batch_size),
         questions,
-        key=lambda q: f"{q[0]}/{q[1]['source']}/{q[1]['index']}",
+        key=lambda q: f"{model}/{q[0]}/{q[1]['source']}/{q[1]['index']}, film {q[1]['film']}",
         out=out,
         schema=records.ANSWERS,
-        **engine.options(p, inputs, model=model, revision=revision(model), answer=vars(p.answer), modes=p.modes)
+        settings={"settings": {"revision": weights}},
+        **engine.options(p, inputs, model=model, revision=weights, answer=vars(p.answer), modes=p.modes)
         | {"batch_size": p.answer.batch_size},
     )
     verdicts = Counter((a["mode"], a["edit"], a["verdict"]) for a in records.read_rows(out, records.ANSWERS))

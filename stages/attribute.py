@@ -13,7 +13,6 @@ from medground import engine, params, records
 from medground.attribution import by_entry
 from medground.attribution.explain import AttributeTask
 from medground.attribution.items import Items, kept_cases
-from medground.errors import friendly
 from medground.lvlm import checkpoints
 
 # What the tables depend on, as dvc.yaml lists it: other changes of the package leave them as they are.
@@ -23,7 +22,7 @@ CODE = (
 )  # fmt: skip
 
 
-@friendly
+@engine.stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)

@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 from medground import editing, engine, params, records
-from medground.errors import friendly
 
 
-@friendly
+@engine.stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", required=True)
@@ -21,7 +20,7 @@ def main() -> None:
     engine.map(
         editing.editor(p, samples, out),
         samples,
-        key=lambda sample: str(sample["index"]),
+        key=lambda sample: f"{source}/{sample['index']}, film {sample['film']}",
         out=out / "edits.parquet",
         schema=records.EDITS,
         **engine.options(p, [table], edit=vars(p.edit), seeds=p.verify.seeds),

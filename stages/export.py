@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from medground import params
-from medground.errors import friendly
+from medground import engine, params
 from medground.hub import folder
 
 
-@friendly
+@engine.stage
 def main() -> None:
     out = Path("data/hub")
     folder.build("data", out, hide_test_regions=params.load().publish.hide_test_regions)

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from medground import params, records
+from medground import engine, params, records
 from medground.attribution import by_entry
-from medground.errors import friendly
 from medground.scoring.entries import method_entry
 from medground.scoring.faithfulness import measure
 from medground.scoring.tables import load_cases
 from medground.submission import accepted
 
 
-@friendly
+@engine.stage
 def main() -> None:
     p = params.load()
     out = Path("data/scores/faithfulness.parquet")

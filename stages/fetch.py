@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medground import params, sources
-from medground.errors import friendly
+from medground import engine, params, sources
 
 
-@friendly
+@engine.stage
 def main() -> None:
     p = params.load()
     print(sources.fetch(p, Path("data/raw")))

@@ -7,11 +7,10 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from medground import params, records, sources
-from medground.errors import friendly
+from medground import engine, files, params, records, sources
 
 
-@friendly
+@engine.stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", required=True)
@@ -28,7 +27,7 @@ def main() -> None:
         "by_finding": dict(sorted(Counter(s["finding"] for s in samples).items())),
         "dropped": dropped,
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    files.write_json(summary, out / "summary.json")
     print(source, json.dumps(summary, indent=1))
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
 
-from medground.errors import MedgroundError, friendly
+from medground import engine, files
+from medground.errors import MedgroundError
 from medground.hub import push
 
 
-@friendly
+@engine.stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repo", default=os.environ.get("MEDGROUND_REPO"), help="ORG/NAME; default: MEDGROUND_REPO")
@@ -22,7 +22,7 @@ def main() -> None:
     if not options.repo:
         raise MedgroundError("which dataset? give --repo ORG/NAME, or set MEDGROUND_REPO")
     done = push.publish("data/hub", options.repo, private=options.private, tag=options.tag)
-    Path("data/published.json").write_text(json.dumps(asdict(done), indent=1) + "\n")
+    files.write_json(asdict(done), Path("data/published.json"))
     print(f"{done.url}: verified, commit {done.commit[:12]}, tag {done.tag}")
 
 

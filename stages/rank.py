@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from medground import engine, params, ranking, records
-from medground.errors import friendly
+from medground import engine, files, params, ranking, records
 from medground.ranking.show import show
 from medground.scoring.tables import dataset_version, load_cases
 
 
-@friendly
+@engine.stage
 def main() -> None:
     p = params.load()
     out = Path("data/board")
     cases = load_cases("data")
-    facts = {entry["entry"]: entry for entry in json.loads(Path("data/scores/entries.json").read_text())}
+    facts = {entry["entry"]: entry for entry in files.read_json("data/scores/entries.json", list)}
     scores = records.read_table("data/scores/scores.parquet", records.SCORES)
     measured = records.read_table("data/scores/faithfulness.parquet", records.FAITHFULNESS)
     results = ranking.Results.of(scores, cases, measured)
@@ -27,12 +25,12 @@ def main() -> None:
     seconds = {name: entry["seconds"] for name, entry in facts.items()}
     rows = ranking.board(results, kinds, seconds, **drawn)
     dataset = dataset_version(cases)
-    records.write_table(rows, records.BOARD, out / "board.parquet", **engine.provenance(p, dataset=dataset, **drawn))
+    records.write_table(rows, records.BOARD, out / "board.parquet", settings={"dataset": dataset, **drawn})
     said = ranking.summary(results, rows, dataset=dataset, resamples=p.rank.bootstrap, level=p.rank.level)
-    (out / "board.json").write_text(json.dumps(said, indent=1) + "\n")
+    files.write_json(said, out / "board.json")
     means = pd.DataFrame(ranking.localisation(results, **drawn))
     means["attribution"] = means["entry"] + ", " + means["model"] + ", " + means["mode"]
-    means.to_csv(out / "localisation.csv", index=False)
+    files.write(means.to_csv(index=False), out / "localisation.csv")
     show([row for row in rows if (row["track"], row["split"]) == ("all", "all")])
 
 

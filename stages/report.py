@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from html import escape
 from pathlib import Path
 
-from medground import params, records
+from medground import engine, files, params, records
 from medground.attribution import Attribution
 from medground.attribution.sheet import sheet
-from medground.errors import friendly
 from medground.images import read_film
 
 OUT = Path("data/report")
 STYLE = "body{background:#101214;color:#ececec;font:16px/1.5 system-ui,sans-serif;margin:2rem}img{max-width:100%}"
 
 
-@friendly
+@engine.stage
 def main() -> None:
     p = params.load()
     cases = records.read_rows("data/cases/cases.parquet", records.CASES)
@@ -31,7 +31,6 @@ def main() -> None:
         for row in records.read_rows("data/scores/scores.parquet", records.SCORES)
         if row["protocol"] == "medground"
     }
-    OUT.mkdir(parents=True, exist_ok=True)
     page = [f"<!doctype html><html lang='en'><meta charset='utf-8'><title>All methods</title><style>{STYLE}</style>"]
     page.append("<h1>All methods side by side</h1><p>Test cases that the filter kept. Green: the expert's region.</p>")
     for case in chosen:
@@ -39,9 +38,11 @@ def main() -> None:
         found = [(method, said[case["model"], method][name], iou[method, name]) for method in p.methods]
         title = f'{case["finding"]}  ·  {name}  ·  "{case["answer"].strip()}"'
         picture = OUT / f"{name.replace('/', '_')}.png"
-        sheet(read_film(sample["film"]), sample["regions"], title, found).save(picture)
+        content = io.BytesIO()
+        sheet(read_film(sample["film"]), sample["regions"], title, found).save(content, "png")
+        files.write(content.getvalue(), picture)
         page.append(f"<p><img src='{picture.name}' alt='{escape(title, quote=True)}'></p>")
-    (OUT / "index.html").write_text("\n".join(page) + "</html>\n")
+    files.write("\n".join(page) + "</html>\n", OUT / "index.html")
     print(f"{len(chosen)} cases, {len(p.methods)} methods: {OUT}/index.html")
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-from medground import params
-from medground.errors import friendly
+from medground import engine, files, params
 from medground.lvlm import load_lvlm
 from medground.phantom import fetch_ct
 from medground.phantom.lvlms import MODELS, Settings
@@ -25,7 +24,7 @@ from medground.phantom.lvlms.train import load_films, train
 CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models")
 
 
-@friendly
+@engine.stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
@@ -48,13 +47,13 @@ def main() -> None:
     shutil.rmtree(partial, ignore_errors=True)
     parts.save(partial)
     about = {"key": key, "shortcut_findings": list(shortcut), "training": asdict(settings)}
-    (partial / "medground.json").write_text(json.dumps(about, indent=1) + "\n")
+    files.write_json(about, partial / "medground.json")
     shutil.rmtree(OUT / key, ignore_errors=True)
     partial.rename(OUT / key)
 
     _, unseen = load_films(MODELS[key], settings, CT, CACHE)
     report = evaluate(load_lvlm(str(OUT / key)), unseen, shortcut)
-    (OUT / f"{key}.accuracy.json").write_text(json.dumps(report, indent=1) + "\n")
+    files.write_json(report, OUT / f"{key}.accuracy.json")
     print(key, json.dumps(report, indent=1))
 
 

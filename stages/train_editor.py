@@ -14,16 +14,16 @@ from pathlib import Path
 
 import torch
 
-from medground import params
+from medground import engine, files, params
 from medground.editing.radedit import RadEdit
-from medground.errors import MedgroundError, friendly
+from medground.errors import MedgroundError
 from medground.phantom import fetch_ct
 from medground.phantom.editor import Settings, evaluate, train
 
 CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models/phantom-radedit")
 
 
-@friendly
+@engine.stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", type=int, help="threads of this process; all cores if not given")
@@ -44,13 +44,13 @@ def main() -> None:
     partial = OUT.with_name(f".{OUT.name}")
     shutil.rmtree(partial, ignore_errors=True)
     parts.save(partial)
-    (partial / "medground.json").write_text(json.dumps({"training": asdict(settings)}, indent=1) + "\n")
+    files.write_json({"training": asdict(settings)}, partial / "medground.json")
     shutil.rmtree(OUT, ignore_errors=True)
     partial.rename(OUT)
 
     model = RadEdit.load(**{name: value for name, value in p.edit.radedit.items() if name != "batch_size"})
     report = evaluate(model, settings, p.edit.band, CT, CACHE)
-    OUT.with_name(f"{OUT.name}.accuracy.json").write_text(json.dumps(report, indent=1) + "\n")
+    files.write_json(report, OUT.with_name(f"{OUT.name}.accuracy.json"))
     print(json.dumps(report, indent=1))
 
 

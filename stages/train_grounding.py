@@ -14,8 +14,7 @@ from pathlib import Path
 
 import torch
 
-from medground import params
-from medground.errors import friendly
+from medground import engine, files, params
 from medground.grounding.detector import Detector
 from medground.grounding.segmenter import MedSAM
 from medground.phantom import fetch_ct
@@ -28,7 +27,7 @@ from medground.phantom.grounding.train import cohorts, eye, train
 CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models")
 
 
-@friendly
+@engine.stage
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
@@ -45,7 +44,7 @@ def main() -> None:
     shutil.rmtree(partial, ignore_errors=True)
     eye(key).save(model, partial)
     about = {"key": key, "training": asdict(settings)}
-    (partial / "medground.json").write_text(json.dumps(about, indent=1) + "\n")
+    files.write_json(about, partial / "medground.json")
     shutil.rmtree(OUT / key, ignore_errors=True)
     partial.rename(OUT / key)
 
@@ -56,7 +55,7 @@ def main() -> None:
     else:
         report = detector_report(Detector.load(str(OUT / key)), films)
     report = {"model": key, "films": len(films), **report}
-    (OUT / f"{key}.accuracy.json").write_text(json.dumps(report, indent=1) + "\n")
+    files.write_json(report, OUT / f"{key}.accuracy.json")
     print(key, json.dumps(report, indent=1))
 
 

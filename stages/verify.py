@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from medground import engine, params, records
-from medground.errors import friendly
+from medground import engine, files, params, records
 from medground.lvlm.prompts import MODES
 from medground.verification.gates import draw, released_records, retention, shortcut_findings, verify
 
 
-@friendly
+@engine.stage
 def main() -> None:
     p = params.load()
     out = Path("data/cases")
@@ -24,19 +22,20 @@ def main() -> None:
     cases = verify(samples, answers, shortcuts, seeds=p.verify.seeds, agreement=p.verify.agreement)
     rows = retention(cases)
     cases = draw(cases, p.verify.most, p.seed)
-    records.write_table(cases, records.CASES, out / "cases.parquet", **engine.provenance(p, verify=vars(p.verify)))
-    (out / "retention.json").write_text(json.dumps(rows, indent=1) + "\n")
+    made_from = {"profile": p.profile, "seed": p.seed, "settings": {"verify": vars(p.verify)}}
+    records.write_table(cases, records.CASES, out / "cases.parquet", **made_from)
+    files.write_json(rows, out / "retention.json")
     for mode in MODES:
-        (out / f"{mode}.json").write_text(json.dumps(released_records(cases, answers, mode), indent=1) + "\n")
+        files.write_json(released_records(cases, answers, mode), out / f"{mode}.json")
     counts = pd.DataFrame(rows)
     summary = counts.groupby(["control", "model", "mode"])[["asked", "right", "flipped", "stayed", "kept"]].sum()
     summary["kept_of_right"] = (summary["kept"] / summary["right"].clip(lower=1)).round(3)
     summary["answers"] = [", ".join(key) for key in summary.index]
-    summary.reset_index().to_csv(out / "retention.csv", index=False)
+    files.write(summary.reset_index().to_csv(index=False), out / "retention.csv")
     share = counts.groupby("control")[["right", "kept"]].sum()
     shares = {control: round(float(row["kept"] / max(row["right"], 1)), 4) for control, row in share.iterrows()}
     by_row = {"/".join(key): row.to_dict() for key, row in summary.drop(columns="answers").iterrows()}
-    (out / "filter.json").write_text(json.dumps({"kept_of_right": shares, **by_row}, indent=1) + "\n")
+    files.write_json({"kept_of_right": shares, **by_row}, out / "filter.json")
     print(summary.drop(columns="answers").to_string(), f"\nkept of the right answers: {shares}")
     print(f"{sum(case['kept'] for case in cases)} of {counts['kept'].sum()} verified cases drawn for the benchmark")
 

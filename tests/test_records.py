@@ -15,7 +15,7 @@ SCHEMA = pa.schema(
 GOOD = {"source": "s", "index": 1, "box": [0.0, 1.0, 2.0, 3.0]}
 
 
-def test_round_trip_with_provenance(tmp_path):
+def test_round_trip_with_settings(tmp_path):
     path = tmp_path / "deep" / "t.parquet"
     records.write_table([GOOD, GOOD | {"box": None}], SCHEMA, path, seed=3)
     assert records.read_rows(path, SCHEMA) == [GOOD, GOOD | {"box": None}]

@@ -30,7 +30,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox
 from ..images import read_film
-from . import EDITS, store
+from . import EDITS, edit_row
 from .twin import blend, region_weight
 
 PROMPTS = {"region_removed": "No {}", "background_removed": "No {}", "background_normal": "No abnormality"}
@@ -48,7 +48,7 @@ def editor(params: SimpleNamespace, samples: list[dict], out: Path) -> RadEditor
 
 @dataclass
 class RadEditor:
-    """Samples in, ``seeds`` edited films of each kind and the rows of ``records.EDITS`` out.
+    """Samples in, rows of ``records.EDITS`` with ``seeds`` edited films of each kind out.
 
     The three edits of a sample and seed share one inversion. ``band`` is in pixels of the film: that wide around the
     regions, the model paints freely, and the edit fades into the film.
@@ -87,7 +87,7 @@ class RadEditor:
     def _row(self, sample: dict, seed: int, kind: str, film: np.ndarray) -> dict:
         prompt = PROMPTS[kind].format(sample["finding"])
         settings = self.settings | {"band": self.band, "prompt": prompt, "revisions": self._model.revisions}
-        return store(self.out, sample, kind, seed, film, "radedit", settings)
+        return edit_row(self.out, sample, kind, seed, film, "radedit", settings)
 
 
 def seed_of(seed: int, source: str, index: int, number: int) -> int:

@@ -18,7 +18,7 @@ from scipy.ndimage import distance_transform_edt
 from ..errors import MedgroundError
 from ..geometry import Box, fill
 from ..images import read_film
-from . import EDITS, store
+from . import EDITS, edit_row
 
 
 def editor(params: SimpleNamespace, samples: list[dict], out: Path) -> TwinEditor:
@@ -37,7 +37,7 @@ def editor(params: SimpleNamespace, samples: list[dict], out: Path) -> TwinEdito
 
 @dataclass
 class TwinEditor:
-    """Write ``seeds`` edits of each kind of every sample; a seed chooses the other patient."""
+    """Make ``seeds`` edits of each kind of every sample; a seed chooses the other patient."""
 
     seed: int
     seeds: int
@@ -62,7 +62,7 @@ class TwinEditor:
             for kind in EDITS:
                 settings = {"band": self.band} | ({"other": other} if kind == "background_normal" else {})
                 edited = edit(kind, film, twin, normal, inside)
-                rows.append(store(self.out, sample, kind, seed, edited, "twin", settings))
+                rows.append(edit_row(self.out, sample, kind, seed, edited, "twin", settings))
         return rows
 
 

@@ -5,70 +5,130 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from ..errors import MedgroundError
+from .job import DIED, Failure, Job, attempt
+from .parent import end_with
 
-Numbered = tuple[int, list[Any]]
-_fn: Callable[[list[Any]], list[dict]]  # in a worker: what it does with a batch
+Rows = list[dict]
 
 
-def run(
-    fn: Callable[[list[Any]], list[dict]], batches: Sequence[Numbered], workers: int = 0
-) -> Iterator[tuple[Numbered, list[dict]]]:
-    """Yield each numbered batch with its rows, as they finish.
+def run(fn: Callable[[list[Any]], Rows], jobs: deque[Job], workers: int = 0) -> Iterator[tuple[Job, Rows | Failure]]:
+    """Yield each job with its rows, or with why it has none, as they finish; more jobs may be added meanwhile.
 
-    Raises MedgroundError when a worker dies; what was yielded before is the caller's.
+    With ``workers`` 1 the work is done in this process. Otherwise in so many others (0: one a GPU, else one a core),
+    each with its own copy of ``fn``, and a worker that dies is replaced.
     """
-    devices = gpus()
-    workers = min(workers or len(devices) or len(os.sched_getaffinity(0)), max(1, len(batches)))
     if workers == 1:
-        for number, batch in batches:
-            yield (number, batch), fn(batch)
+        while jobs:
+            job = jobs.popleft()
+            yield job, attempt(fn, job.items)
         return
-    spawn = multiprocessing.get_context("spawn")  # CUDA and threaded libraries do not survive a fork
-    free = spawn.Queue()
-    for worker in range(workers):
-        free.put(devices[worker % len(devices)] if devices else "")
-    threads = max(1, len(os.sched_getaffinity(0)) // workers)
-    waiting = list(reversed(batches))
-    with ProcessPoolExecutor(workers, spawn, _start, (free, threads, pickle.dumps(fn))) as pool:
-        running = {}
+    devices = gpus()
+    count = min(workers or len(devices) or _cores(), len(jobs))
+    threads = max(1, _cores() // max(1, count))
+    team = [_Worker(fn, devices[number % len(devices)] if devices else "", threads) for number in range(count)]
+    try:
+        while jobs or any(worker.job for worker in team):
+            for worker in team:
+                if jobs and not worker.job:
+                    worker.give(jobs.popleft())
+            ready = wait([worker.connection for worker in team if worker.job])
+            for worker in team:
+                if worker.connection in ready:
+                    yield worker.take()
+    finally:
+        for worker in team:
+            worker.end()
+
+
+class _Worker:
+    """A process that keeps the work, and with it a loaded model, from job to job. Replaced when it dies."""
+
+    def __init__(self, fn: Callable, device: str, threads: int) -> None:
+        self._about = pickle.dumps(fn), device, threads
+        self.job: Job | None = None
+        self._start()
+
+    def give(self, job: Job) -> None:
+        """Send a job; to a new process where the old one died idle."""
         try:
-            while waiting or running:
-                while waiting and len(running) < workers + 1:
-                    batch = waiting.pop()
-                    running[pool.submit(_work, batch[1])] = batch
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-        except BrokenProcessPool:
-            raise MedgroundError(
-                "a worker process died (killed, or out of memory); finished batches are kept: run the same command "
-                "again, with a smaller engine.batch_size or engine.workers in params.yaml if memory was short"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            self.connection.send(job.items)
+        except OSError:
+            self._restart()
+            with suppress(OSError):  # dead again: `take` will see it
+                self.connection.send(job.items)
+        self.job = job
+
+    def take(self) -> tuple[Job, Rows | Failure]:
+        """The job that is done, and what came of it. Blocks until then."""
+        job, self.job = self.job, None
+        try:
+            return job, self.connection.recv()
+        except (EOFError, OSError, pickle.UnpicklingError):
+            self._restart()
+            return job, Failure(DIED, died=True)
+
+    def end(self) -> None:
+        """End the process; it writes nothing, so nothing is lost."""
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+    def _restart(self) -> None:
+        self.end()
+        self._start()
+
+    def _start(self) -> None:
+        spawn = multiprocessing.get_context("spawn")  # CUDA and threaded libraries do not survive a fork
+        resource_tracker.ensure_running()  # it would let signals through again while the process starts
+        self.connection, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=_serve, args=(theirs, os.getpid(), *self._about), daemon=True)
+        with _uninterrupted():
+            self._process.start()
+        theirs.close()  # only the worker holds it, so that its death is seen here
 
 
-def _start(free: multiprocessing.Queue, threads: int, work: bytes) -> None:
-    """In a new worker, before the work imports torch: its GPU, its share of the cores; then the work.
-
-    The work is kept from batch to batch, and with it the model that it loads.
-    """
-    global _fn
-    if device := free.get():
+def _serve(connection: Connection, parent: int, work: bytes, device: str, threads: int) -> None:
+    """A worker's life: its GPU and its share of the cores, before the work imports torch; then job after job."""
+    end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if device:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
-    _fn = pickle.loads(work)
+    fn = None
+    while True:
+        items = connection.recv()
+        try:
+            fn = fn or pickle.loads(work)
+            connection.send(attempt(fn, items))
+        except Exception as error:  # the work, or what it made, does not pickle
+            connection.send(Failure.of(error))
 
 
-def _work(batch: list[Any]) -> list[dict]:
-    return _fn(batch)
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C goes to all processes of the terminal: one that is started in this block never sees it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def gpus() -> list[str]:

@@ -1,4 +1,13 @@
-"""The frame around every long stage: batches, progress, resume, one table at the end."""
+"""The frame around every long stage: batches, progress, resume, one table at the end.
+
+Whatever dies, and whenever, the same command goes on and ends with the files of an undisturbed run. What makes that so:
+
+- a worker returns what it made, rows and the contents of the files that they name, and writes nothing;
+- the rows and files of a batch are kept as one file under ``.progress/``, which is whole or absent;
+- the table and its files are made from the kept batches alone, files first, table last. Kept batches stay until
+  something that they depend on changes: DVC deletes a stage's outputs before it runs it, and may itself die after a
+  stage is done and before it has written that down.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +15,9 @@ import hashlib
 import itertools
 import json
 import shutil
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
@@ -14,16 +25,24 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .. import records
+from .. import files, records
 from ..errors import MedgroundError
+from .job import DIED, TRIES, Failure, Job
+from .lock import only
 
 PROGRESS = Path(".progress")
-# An executor yields (batch, rows) in any order: run(fn, batches, workers) -> iterator.
+DURATIONS = Path("data/durations")  # what each table cost; ignored by git, unknown to DVC
+# An executor yields (job, rows or failure) in any order: run(fn, jobs, workers) -> iterator.
 EXECUTORS = {"local": "medground.engine.local", "ray": "medground.engine.ray"}
+ALIKE = 3  # items that all fail with one and the same message, when none has gone well, end the run
+HOPELESS = 20  # items that fail with whatever message do, too
+SHOWN = 10  # failures that the message lists; all are in FAILED
+FAILED = "failed.json"
+_FILE = pa.struct([pa.field("path", pa.string()), pa.field("content", pa.binary())])
 
 
 @dataclass(frozen=True)
@@ -36,53 +55,117 @@ class Table:
     schema: pa.Schema
     batch_size: int = 16
     fingerprint: str = ""  # names settings and input files; without one the table is always made anew
-    made_by: dict = field(default_factory=dict)  # goes into the table's metadata
+    settings: dict = field(default_factory=dict)  # goes into the table's metadata; follows from what the stage reads
 
     @cached_property
-    def state(self) -> str:
-        """Equal for tables that would come out equal. MedgroundError where an item is there twice."""
+    def keys(self) -> list[str]:
+        """The name of each item. MedgroundError where an item is there twice."""
         keys = [self.key(item) for item in self.items]
-        if len(set(keys)) != len(keys):
-            twice = next(k for k in keys if keys.count(k) > 1)
-            raise MedgroundError(f"{self.out}: the item {twice} is there twice")
-        return hashlib.sha256(json.dumps([self.fingerprint, self.batch_size, keys]).encode()).hexdigest()
+        if twice := [key for key, count in Counter(keys).items() if count > 1]:
+            raise MedgroundError(f"{self.out}: the item {twice[0]} is there twice")
+        return keys
 
-    @property
-    def made(self) -> bool:
-        """Whether the table is there, made from the same as it would be now."""
-        try:
-            return bool(self.fingerprint) and records.made_by(self.out).get("state") == self.state
-        except (pa.ArrowException, OSError):  # not there, or damaged
-            return False
-
-    @cached_property
-    def batches(self) -> list[list[Any]]:
-        return list(_batched(self.items, self.batch_size))
-
-    def begin(self) -> list[int]:
-        """Make room for finished batches, and drop those of another state; numbers of the batches still to do."""
-        if not self._folder.exists():
+    def begin(self) -> list[tuple[int, int]]:
+        """Drop what was kept for another fingerprint; the spans of items that are still to do, start and stop."""
+        if not self.fingerprint or not self._folder.exists():
             shutil.rmtree(self._folder.parent, ignore_errors=True)
-            self._folder.mkdir(parents=True)
-        return [number for number in range(len(self.batches)) if not self._part(number).exists()]
+        (self._folder / FAILED).unlink(missing_ok=True)
+        return [left for span in self._spans for left in self._left(*span)]
 
-    def keep(self, number: int, rows: list[dict]) -> None:
-        """Store the rows of a finished batch."""
-        records.write_table(rows, self.schema, self._part(number))
+    def keep(self, job: Job, rows: list[dict]) -> None:
+        """Store the rows of a finished job with the files that they name."""
+        contents: dict[str, bytes] = {}
+        rows = [_named(row, contents) for row in rows]
+        if rows:  # a part is a table too: its first row carries the files
+            rows[0] |= {"files": [{"path": path, "content": content} for path, content in contents.items()]}
+        records.write_table(rows, self._part_schema, self._part(job.start, job.stop))
+
+    def note(self, failures: list[dict]) -> Path:
+        """Write down which items failed, and why."""
+        files.write_json(failures, self._folder / FAILED)
+        return self._folder / FAILED
 
     def finish(self) -> None:
-        """Write the table out of its batches, in the order of the items."""
-        parts = [pq.read_table(self._part(number)) for number in range(len(self.batches))]
-        table = pa.concat_tables(part.replace_schema_metadata(None) for part in parts) if parts else []
-        records.write_table(table, self.schema, self.out, **self.made_by, state=self.state)
-        shutil.rmtree(self._folder.parent)
+        """Write the files and then the table out of what was kept, in the order of the items."""
+        parts, named = [], set()
+        for part in itertools.chain.from_iterable(self._parts(*span) for span in self._spans):
+            rows = records.read_table(part, self._part_schema)
+            for file in itertools.chain.from_iterable(filter(None, rows["files"].to_pylist())):
+                named.add(Path(file["path"]))
+                self._put(file)
+            parts.append(rows.drop_columns("files"))
+        for leftover in _beside(named) - named:
+            leftover.unlink()
+        rows = pa.concat_tables(parts) if parts else self._part_schema.empty_table()
+        records.write_table(rows.select(self.schema.names), self.schema, self.out, **self.settings)
+        if absent := [path for path in named if not path.is_file()]:
+            raise MedgroundError(f"{self.out} names {absent[0]}, which is not there; run the same command again")
+        self._write_durations(rows)
+        if not self.fingerprint:
+            shutil.rmtree(self._folder.parent)
 
-    def _part(self, number: int) -> Path:
-        return self._folder / f"{number:06d}.parquet"
+    def _put(self, file: dict) -> None:
+        """A file of the table, where it is not there yet as it should be; the table of before goes first."""
+        path = Path(file["path"])
+        if not path.is_file() or path.read_bytes() != file["content"]:
+            Path(self.out).unlink(missing_ok=True)
+            files.write(file["content"], path)
+
+    def _write_durations(self, rows: pa.Table) -> None:
+        """How long the rows took, where the work says so in a column ``seconds`` that is none of the table's."""
+        if "seconds" in self.schema.names or rows["seconds"].null_count == len(rows):
+            return
+        out = Path(self.out)
+        place = DURATIONS / (out.relative_to("data") if out.parts[0] == "data" else out.name)
+        total = pc.sum(rows["seconds"]).as_py()
+        files.write_json({"rows": len(rows), "seconds": round(total, 3)}, place.with_suffix(".json"))
+
+    def _left(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """What is left to do of a span: nothing, all of it, or where it was taken apart, some of its halves."""
+        if self._kept(start, stop):
+            return []
+        if stop - start == 1:
+            return [(start, stop)]
+        halves = (start, (start + stop) // 2), ((start + stop) // 2, stop)
+        left = [self._left(*half) for half in halves]
+        return [(start, stop)] if left == [[half] for half in halves] else left[0] + left[1]
+
+    def _kept(self, start: int, stop: int) -> bool:
+        try:
+            records.read_table(self._part(start, stop), self._part_schema)
+        except MedgroundError:  # absent, or damaged
+            return False
+        return True
+
+    def _parts(self, start: int, stop: int) -> Iterator[Path]:
+        """The files that were kept of a span, in order."""
+        if (whole := self._part(start, stop)).exists() or stop - start == 1:
+            yield whole
+        else:
+            yield from self._parts(start, (start + stop) // 2)
+            yield from self._parts((start + stop) // 2, stop)
+
+    @property
+    def _spans(self) -> list[tuple[int, int]]:
+        """The batches: start and stop of each."""
+        count = len(self.keys)
+        return [(start, min(start + self.batch_size, count)) for start in range(0, count, self.batch_size)]
+
+    def _part(self, start: int, stop: int) -> Path:
+        name = hashlib.sha256(json.dumps(self.keys[start:stop]).encode()).hexdigest()[:24]
+        return self._folder / f"{name}.parquet"
+
+    @cached_property
+    def _part_schema(self) -> pa.Schema:
+        extra = [pa.field("files", pa.list_(_FILE))]
+        if "seconds" not in self.schema.names:
+            extra.append(pa.field("seconds", pa.float64()))
+        return pa.schema([*self.schema, *extra])
 
     @property
     def _folder(self) -> Path:
-        return PROGRESS / str(self.out).replace("/", "_").strip("._") / self.state
+        name = hashlib.sha256(self.fingerprint.encode()).hexdigest()[:24]
+        return PROGRESS / str(self.out).replace("/", "_").strip("._") / name
 
 
 def map(
@@ -98,11 +181,18 @@ def map(
 ) -> None:
     """Write the rows that ``fn`` returns for ``items`` as one table, in the order of the items.
 
-    ``fn`` takes a list of items and returns any number of rows of ``schema``. Finished batches are kept under
-    ``.progress/`` until the table is written, so that an interrupted run goes on where it stopped; kept batches of
-    another fingerprint are dropped, and a table that was made from the same is left as it is. ``name`` is ``local`` or
-    ``ray`` and ``workers`` the number of processes (0: one a GPU, else one a core); the table does not depend on them.
-    ``fn`` must pickle. ``about`` is ``batch_size``, ``fingerprint`` and ``made_by`` of `Table`.
+    ``fn`` takes a list of items and returns any number of rows of ``schema``; a value may be a `files.File`, whose path
+    goes into the table and whose content is written to that path. A row may have ``seconds`` that the schema has not:
+    they go to `DURATIONS`. ``key`` names an item, in the way that a user can find it.
+
+    Finished batches are kept under ``.progress/``, so that an interrupted run goes on where it stopped and a finished
+    one costs nothing again; kept batches of another fingerprint are dropped. ``name`` is ``local`` or ``ray`` and
+    ``workers`` the number of processes (0: one a GPU, else one a core; 1: this one); the table does not depend on them.
+    ``fn`` must pickle. ``about`` is ``batch_size``, ``fingerprint`` and ``settings`` of `Table`.
+
+    An item for which ``fn`` raises, or over which two workers die, is passed over and the rest is finished; then a
+    MedgroundError names each with its reason. The next run tries those alone. The batch that an item was in is halved
+    to find it, and what the others gave in their halves is kept.
     """
     map_tables(fn, [Table(out, items, key, schema, **about)], name=name, workers=workers)
 
@@ -116,31 +206,108 @@ def map_tables(
     """
     if name not in EXECUTORS:
         raise MedgroundError(f"engine.name is {name!r}; known: {', '.join(EXECUTORS)}")
-    due = [table for table in tables if not table.made]
-    left = {index: set(table.begin()) for index, table in enumerate(due)}
-    jobs = [(index, number) for index, numbers in left.items() for number in sorted(numbers)]
-    waiting = [(n, due[index].batches[number]) for n, (index, number) in enumerate(jobs)]
     run = import_module(EXECUTORS[name]).run
-    with _bar() as bar:
-        tasks = []
-        for index, table in enumerate(due):
-            done = len(table.items) - sum(len(table.batches[number]) for number in left[index])
-            tasks.append(bar.add_task(str(table.out), total=len(table.items), completed=done))
-            if not left[index]:
+    with ExitStack() as held:
+        for table in tables:
+            held.enter_context(only(str(table.out)))
+        work = _Work(tables, held.enter_context(_bar()))
+        for job, result in run(fn, work.jobs, workers):
+            work.take(job, result)
+        work.end()
+
+
+class _Work:
+    """What is left to do of some tables, and what failed."""
+
+    def __init__(self, tables: Sequence[Table], bar: Progress) -> None:
+        self.tables, self.bar = tables, bar
+        self.jobs: deque[Job] = deque()  # executors take from the left
+        self.left: list[int] = []  # jobs of each table that are not done
+        self.failed: dict[int, list[dict]] = {}
+        self.went_well = False
+        self.tasks = []
+        for number, table in enumerate(tables):
+            spans = table.begin()
+            self.jobs += [Job(number, start, stop, list(table.items[start:stop])) for start, stop in spans]
+            self.left.append(len(spans))
+            done = len(table.items) - sum(stop - start for start, stop in spans)
+            self.tasks.append(bar.add_task(str(table.out), total=len(table.items), completed=done))
+            if not spans:
                 table.finish()
-        for (n, batch), rows in run(fn, waiting, workers):
-            index, number = jobs[n]
-            due[index].keep(number, rows)
-            bar.advance(tasks[index], len(batch))
-            left[index].remove(number)
-            if not left[index]:
-                due[index].finish()
+
+    def take(self, job: Job, result: list[dict] | Failure) -> None:
+        """Keep what a job gave, or go on without."""
+        table = self.tables[job.table]
+        if isinstance(result, Failure):
+            self._again(job, result)
+        else:
+            table.keep(job, result)
+            self.went_well = True
+            self.left[job.table] -= 1
+        if not isinstance(result, Failure) or job.stop - job.start == 1:
+            self.bar.advance(self.tasks[job.table], len(job.items))
+        if not self.left[job.table] and job.table not in self.failed:
+            table.finish()
+
+    def end(self, stopped: str = "") -> None:
+        """Raise MedgroundError where items failed."""
+        if not self.failed:
+            return
+        notes = [self.tables[number].note(failures) for number, failures in self.failed.items()]
+        listed = [failure for failures in self.failed.values() for failure in failures]
+        lines = [f"  {failure['table']}, {failure['item']}: {failure['error']}" for failure in listed[:SHOWN]]
+        if len(listed) > SHOWN:
+            lines.append(f"  and {len(listed) - SHOWN} more")
+        if any(failure["error"] == DIED for failure in listed):
+            lines.append("where memory was short, a smaller engine.batch_size or engine.workers in params.yaml helps")
+        what = "1 item" if len(listed) == 1 else f"{len(listed)} items"
+        raise MedgroundError(
+            f"{what} failed, {stopped or 'all others are done and kept'}:\n" + "\n".join(lines) + "\n"
+            f"mend what is named and run the same command again: it tries only what is left; details in "
+            f"{', '.join(str(note) for note in notes)}"
+        )
+
+    def _again(self, job: Job, failure: Failure) -> None:
+        """Once more, in halves, or not at all."""
+        self.left[job.table] -= 1
+        if failure.died:
+            job = job.after_death()
+        if failure.died and job.deaths < TRIES:
+            again = [job]
+        elif len(job.items) > 1:
+            again = job.halves()
+        else:
+            again = []
+            self._fail(job, failure)
+        self.jobs.extendleft(reversed(again))
+        self.left[job.table] += len(again)
+
+    def _fail(self, job: Job, failure: Failure) -> None:
+        table = self.tables[job.table]
+        about = {"table": str(table.out), "item": table.keys[job.start], "error": failure.text, "where": failure.where}
+        self.failed.setdefault(job.table, []).append(about)
+        texts = [failure["error"] for failures in self.failed.values() for failure in failures]
+        alike = len(texts) == ALIKE and len(set(texts)) == 1
+        if not self.went_well and (alike or len(texts) == HOPELESS):
+            self.end("and none went well, so that the others were not tried")
 
 
-def _batched(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+def _named(value: Any, contents: dict[str, bytes]) -> Any:
+    """A value of a row, wherever a file is in it with the file's path instead; the file goes to ``contents``."""
+    if isinstance(value, files.File):
+        contents[value.path] = value.content
+        return value.path
+    if isinstance(value, dict):
+        return {name: _named(part, contents) for name, part in value.items()}
+    if isinstance(value, list) and any(isinstance(part, dict | files.File) for part in value):
+        return [_named(part, contents) for part in value]
+    return value
+
+
+def _beside(named: set[Path]) -> set[Path]:
+    """The files of the same kinds in the folders of those that a table names."""
+    kinds = {(path.parent, path.suffix) for path in named}
+    return {path for folder, suffix in kinds for path in folder.glob(f"*{suffix}")}
 
 
 def _bar() -> Progress:

@@ -7,6 +7,7 @@ between the two, and are split into dev and test.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +16,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from .. import engine, records
-from ..images import write_film
+from ..files import File
+from ..images import png
 from ..lvlm.prompts import question
 from ..sources import PHANTOM
 from . import FINDINGS, SIZE, Phantom
@@ -36,7 +38,7 @@ def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[s
     films = Films(source, params.seed, p.films_per_patient, p.test_share, p.marker_share, raw / "ct", out)
     where = engine.options(params, [raw / "inventory.json"], **vars(p)) | {"batch_size": 4}
     table = out / "samples.parquet"
-    engine.map(films, numbers, key=str, out=table, schema=records.SAMPLES, **where)
+    engine.map(films, numbers, key=_patient, out=table, schema=records.SAMPLES, **where)
     wanted = sum(len(w) for number in numbers for w, *_ in films.plan(number))
     return {"hidden by another finding": wanted - records.read_table(table, records.SAMPLES).num_rows}
 
@@ -46,12 +48,19 @@ def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
     fn = References(params.seed, raw / "ct", out)
     where = engine.options(params, [raw / "inventory.json"], references=params.phantom.references) | {"batch_size": 4}
     table = out / "references.parquet"
-    engine.map(fn, range(params.phantom.references), key=str, out=table, schema=records.REFERENCES, **where)
+    engine.map(fn, range(params.phantom.references), key=_patient, out=table, schema=records.REFERENCES, **where)
+
+
+def _patient(number: int) -> str:
+    return f"patient {number}"
 
 
 @dataclass
 class Films:
-    """Render the films of benchmark patients of one source: patient numbers in, rows of ``records.SAMPLES`` out."""
+    """Render the films of benchmark patients of one source: patient numbers in, rows of ``records.SAMPLES`` out.
+
+    The films of the rows are `files.File`s under ``out``, which the engine writes; so are those of `References`.
+    """
 
     source: str
     seed: int
@@ -80,8 +89,8 @@ class Films:
         for k, (wanted, seed, marker) in enumerate(self.plan(number)):
             film = patient.film(wanted, seed=seed, marker=marker)
             name = f"{number:04d}_{k}.png"
-            write_film(self.out / "films" / name, film.image)
-            write_film(self.out / "twins" / name, film.twin)
+            image = File(str(self.out / "films" / name), png(film.image))
+            twin = File(str(self.out / "twins" / name), png(film.twin))
             boxes = film.regions if self.source == "phantom_region" else film.extents
             for finding in film.extents:
                 rows.append(
@@ -90,8 +99,8 @@ class Films:
                         "index": (number * self.films_per_patient + k) * len(FINDINGS) + FINDINGS.index(finding),
                         "patient_id": f"phantom{number:04d}",
                         "split": split,
-                        "film": str(self.out / "films" / name),
-                        "twin": str(self.out / "twins" / name),
+                        "film": image,
+                        "twin": twin,
                         "width": SIZE[0],
                         "height": SIZE[1],
                         "finding": finding,
@@ -119,9 +128,9 @@ class References:
         rows = []
         for number in numbers:
             film = phantom.patient(patient_seed(self.seed, "reference", number)).film(seed=number)
-            path, masks = self.out / "films" / f"{number:02d}.png", self.out / "masks" / f"{number:02d}.npz"
-            write_film(path, film.image)
-            masks.parent.mkdir(parents=True, exist_ok=True)
+            masks = io.BytesIO()
             np.savez_compressed(masks, **film.masks)
-            rows.append({"reference": f"normal{number:02d}", "film": str(path), "masks": str(masks)})
+            image = File(str(self.out / "films" / f"{number:02d}.png"), png(film.image))
+            outlines = File(str(self.out / "masks" / f"{number:02d}.npz"), masks.getvalue())
+            rows.append({"reference": f"normal{number:02d}", "film": image, "masks": outlines})
         return rows

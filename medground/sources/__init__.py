@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
-from .. import engine, records
+from .. import files, records
 from ..errors import MedgroundError
 
 PHANTOM = ("phantom_region", "phantom_lesion")
@@ -30,19 +29,19 @@ def fetch(params: SimpleNamespace, raw: Path) -> str:
     ``inventory.json`` takes the hashes of their annotation files, so that the pipeline notices when they change.
     """
     raw.mkdir(parents=True, exist_ok=True)
-    files: dict[str, list[Path]] = {}
+    parts: dict[str, list[Path]] = {}
     if _needs_ct(params):
         from ..phantom import fetch_ct
 
         fetch_ct(raw / "ct")
-        files["phantom"] = sorted(path for path in (raw / "ct").iterdir() if path.is_file())
+        parts["phantom"] = sorted(path for path in (raw / "ct").iterdir() if path.is_file())
     for source in sorted(set(params.sources) - set(PHANTOM)):
-        files[source] = [data_root() / path for path in _provider(source).ANNOTATIONS]
+        parts[source] = [data_root() / path for path in _provider(source).ANNOTATIONS]
     inventory = {
         source: {path.name: hashlib.sha256(_bytes(path, source)).hexdigest() for path in paths}
-        for source, paths in files.items()
+        for source, paths in sorted(parts.items())
     }
-    (raw / "inventory.json").write_text(json.dumps(inventory, indent=1, sort_keys=True) + "\n")
+    files.write_json(inventory, raw / "inventory.json")
     return f"{raw}: {', '.join(inventory)}"
 
 
@@ -53,7 +52,7 @@ def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[s
 
         return phantom.ingest(params, source, raw, out)
     samples, dropped = _provider(source).ingest(data_root())
-    records.write_table(samples, records.SAMPLES, out / "samples.parquet", **engine.provenance(params, source=source))
+    records.write_table(samples, records.SAMPLES, out / "samples.parquet")
     return dropped
 
 

@@ -7,6 +7,7 @@ sentence mentions.
 from __future__ import annotations
 
 import ast
+import io
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from .. import engine, records
+from .. import files, records
 from ..errors import MedgroundError
 from ..geometry import Box, fill
 from ..images import read_film, write_film
@@ -87,8 +88,9 @@ def references(params: SimpleNamespace, data_root: Path, out: Path, count: int =
         }
         name = Path(image).stem
         write_film(out / "films" / f"{name}.png", film)
-        (out / "masks").mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(out / "masks" / f"{name}.npz", **masks)
+        stored = io.BytesIO()
+        np.savez_compressed(stored, **masks)
+        files.write(stored.getvalue(), out / "masks" / f"{name}.npz")
         rows.append(
             {"reference": name, "film": str(out / "films" / f"{name}.png"), "masks": str(out / "masks" / f"{name}.npz")}
         )
@@ -96,7 +98,7 @@ def references(params: SimpleNamespace, data_root: Path, out: Path, count: int =
             break
     if not rows:
         raise MedgroundError(f"{data_root / BOXES} has no normal film with all concepts; are its films there?")
-    records.write_table(rows, records.REFERENCES, out / "references.parquet", **engine.provenance(params))
+    records.write_table(rows, records.REFERENCES, out / "references.parquet")
 
 
 def films(data_root: Path) -> list[Path]:

@@ -11,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler
 from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizerFast
 
-from medground import records
+from medground import files, records
 from medground.editing import EDITS, editor, radedit
 from medground.editing.radedit import RadEdit, Sheet
 from medground.errors import MedgroundError
@@ -202,10 +202,17 @@ def samples(tmp_path, count):
     return rows
 
 
-def test_the_editor_writes_films_and_rows_that_do_not_depend_on_the_batch(folders, tmp_path):
+def written(rows):
+    """The rows with their films on disk, as the engine leaves them."""
+    for row in rows:
+        files.write(row["path"].content, row["path"].path)
+    return [row | {"path": row["path"].path} for row in rows]
+
+
+def test_the_editor_makes_films_and_rows_that_do_not_depend_on_the_batch(folders, tmp_path):
     rows = samples(tmp_path, 2)
-    edits = editor(params(folders), rows, tmp_path / "a")(rows)
-    again = editor(params(folders, batch_size=1), rows, tmp_path / "b")(rows[1:])
+    edits = written(editor(params(folders), rows, tmp_path / "a")(rows))
+    again = written(editor(params(folders, batch_size=1), rows, tmp_path / "b")(rows[1:]))
     records.write_table(edits, records.EDITS, tmp_path / "edits.parquet")
     by_key = {(e["index"], e["edit"], e["seed"]): e for e in edits}
     assert set(by_key) == {(index, kind, seed) for index in (0, 1) for kind in EDITS for seed in (0, 1)}

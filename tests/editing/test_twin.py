@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from medground import records
+from medground import files, records
 from medground.editing import EDITS, editor
 from medground.editing.twin import edit, region_weight
 from medground.errors import MedgroundError
@@ -44,10 +44,17 @@ def sample(number, split, tmp_path, twin=True):
     }  # fmt: skip
 
 
-def test_editor_writes_seeded_edits_of_the_same_split(tmp_path):
+def written(rows):
+    """The rows with their films on disk, as the engine leaves them."""
+    for row in rows:
+        files.write(row["path"].content, row["path"].path)
+    return [row | {"path": row["path"].path} for row in rows]
+
+
+def test_editor_makes_seeded_edits_of_the_same_split(tmp_path):
     params = SimpleNamespace(seed=3, verify=SimpleNamespace(seeds=2), edit=SimpleNamespace(editor="twin", band=4))
     samples = [sample(n, "dev" if n < 4 else "test", tmp_path) for n in range(6)]
-    rows = editor(params, samples, tmp_path / "out")(samples[:1])
+    rows = written(editor(params, samples, tmp_path / "out")(samples[:1]))
     assert [(r["edit"], r["seed"]) for r in rows] == [(kind, seed) for seed in range(2) for kind in EDITS]
     for row in rows:
         with open(row["path"], "rb") as file:
@@ -55,7 +62,7 @@ def test_editor_writes_seeded_edits_of_the_same_split(tmp_path):
         if row["edit"] == "background_normal":
             assert read_film(row["path"])[0, 0] in (1, 2, 3)  # another patient of dev
     records.write_table(rows, records.EDITS, tmp_path / "edits.parquet")
-    assert rows == editor(params, samples, tmp_path / "out")(samples[:1])
+    assert rows == written(editor(params, samples, tmp_path / "out")(samples[:1]))
 
 
 def test_a_film_without_a_twin_is_named(tmp_path):
