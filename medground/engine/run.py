@@ -253,6 +253,8 @@ class _Work:
         """Raise MedgroundError where items failed."""
         if not self.failed:
             return
+        for failures in self.failed.values():
+            failures.sort(key=lambda failure: failure["number"])
         notes = [self.tables[number].note(failures) for number, failures in self.failed.items()]
         listed = [failure for failures in self.failed.values() for failure in failures]
         lines = [f"  {failure['table']}, {failure['item']}: {failure['error']}" for failure in listed[:SHOWN]]
@@ -284,8 +286,8 @@ class _Work:
 
     def _fail(self, job: Job, failure: Failure) -> None:
         table = self.tables[job.table]
-        about = {"table": str(table.out), "item": table.keys[job.start], "error": failure.text, "where": failure.where}
-        self.failed.setdefault(job.table, []).append(about)
+        about = {"table": str(table.out), "number": job.start, "item": table.keys[job.start]}
+        self.failed.setdefault(job.table, []).append(about | {"error": failure.text, "where": failure.where})
         texts = [failure["error"] for failures in self.failed.values() for failure in failures]
         alike = len(texts) == ALIKE and len(set(texts)) == 1
         if not self.went_well and (alike or len(texts) == HOPELESS):
