@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import MedgroundError
 
-TRIES = 2  # workers that may die over a job before it is taken to be what kills them
+TRIES = 3  # workers that may die over a job before it is taken to be what kills them
 DIED = "its worker process died (killed, or out of memory)"
 
 

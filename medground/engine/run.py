@@ -190,7 +190,7 @@ def map(
     ``workers`` the number of processes (0: one a GPU, else one a core; 1: this one); the table does not depend on them.
     ``fn`` must pickle. ``about`` is ``batch_size``, ``fingerprint`` and ``settings`` of `Table`.
 
-    An item for which ``fn`` raises, or over which two workers die, is passed over and the rest is finished; then a
+    An item for which ``fn`` raises, or over which its workers die, is passed over and the rest is finished; then a
     MedgroundError names each with its reason. The next run tries those alone. The batch that an item was in is halved
     to find it, and what the others gave in their halves is kept.
     """
