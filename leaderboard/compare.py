@@ -36,8 +36,8 @@ def pair(first: str, second: str, split: str, metric: str) -> pd.DataFrame:
     ranked = known[known.kept & (known.control != "shortcut") & (known.split.isin([split]) | (split == "all"))]
     scores = tables.scores((first, second)).pivot(index="case_id", columns="entry", values=metric)
     both = ranked.join(scores.reindex(columns=[first, second]).set_axis(["a", "b"], axis=1), on="case_id")
-    if both[["a", "b"]].isna().all(axis=None):
-        return both.head(0).assign(difference=0.0)  # a deployment that keeps test regions back has no single scores
+    absent = both.split.map(tables.hidden).astype(bool) & both[["a", "b"]].isna().all(axis=1)
+    both = both[~absent]  # a deployment that keeps test regions back has no single scores of them
     both[["a", "b"]] = both[["a", "b"]].fillna(0.0)  # a missing case scores the worst value
     return both.assign(difference=both.a - both.b)
 

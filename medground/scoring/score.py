@@ -15,6 +15,8 @@ from ..geometry import Box, Letterbox, fill, intersect, resample
 from .boxes import PROTOCOLS, boxes_from_heatmap, check_protocol, invalid
 from .metrics import box_metrics, map_metrics
 
+MAX_CELLS = 1 << 20  # 1024 x 1024 a map
+MAX_BOXES = 100  # an attribution
 SIDE = 224  # pixels of the longer side of the canvas on which maps are scored, as in the reference
 METRICS = ("iou", "f1", "precision", "recall", "hit", "energy", "average_precision")
 _OF_MAP = ("hit", "energy", "average_precision")
@@ -74,6 +76,8 @@ def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
     if not _given(grid):
         if not _given(boxes):
             return "neither a grid nor boxes"
+        if len(boxes) > MAX_BOXES:
+            return f"more than {MAX_BOXES} boxes"
         if any(box is None or len(box) != 4 for box in boxes):
             return "a box has not four numbers"
         if not np.isfinite(np.asarray(boxes, float)).all():
@@ -81,6 +85,8 @@ def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
         return None if any(intersect(tuple(box), film) for box in boxes) else "no box has area on the film"
     if _given(boxes):
         return "both a grid and boxes"
+    if np.size(grid) > MAX_CELLS:
+        return f"the grid has more than {MAX_CELLS:,} cells"
     rows, columns = attribution.get("grid_height"), attribution.get("grid_width")
     if not rows or not columns or rows < 1 or columns < 1 or np.size(grid) != rows * columns:
         return f"the grid has {np.size(grid)} values, not {rows} x {columns}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -13,9 +14,26 @@ import yaml
 
 from ..scoring.tables import BATCH
 from . import schema
-from .schema import CARD, COLUMNS, TABLE, Problem, shown
+from .schema import CARD, COLUMNS, RECEIPT, TABLE, Problem, shown
 
 _NOT_PARQUET = "write it with medground.submission.write, or pandas' to_parquet"
+
+
+def read_receipt(folder: Path) -> tuple[dict, list[Problem]]:
+    """The content of ``receipt.json``, empty where there is none, and the problems that kept it from being read."""
+    if not os.path.lexists(folder / RECEIPT):
+        return {}, []
+    data, problems = read_plain(folder / RECEIPT, schema.MAX_RECEIPT_BYTES)
+    if problems:
+        return {}, problems
+    try:
+        receipt = json.loads(data)
+        if isinstance(receipt, dict) and all(isinstance(value, str) for value in receipt.values()):
+            return receipt, []
+        reason = "not a mapping of texts"
+    except (ValueError, RecursionError) as error:
+        reason = shown(" ".join(str(error).split()), 200)
+    return {}, [Problem(RECEIPT, reason, "is damaged", "delete it, or restore it from git")]
 
 
 def read_card(folder: Path) -> tuple[object, list[Problem]]:
@@ -24,7 +42,7 @@ def read_card(folder: Path) -> tuple[object, list[Problem]]:
     Anchors, aliases and tags are refused before anything is built from them: ten lines of aliases can stand for
     gigabytes.
     """
-    data, problems = _read(folder / CARD, schema.MAX_CARD_BYTES)
+    data, problems = read_plain(folder / CARD, schema.MAX_CARD_BYTES)
     if problems:
         return None, problems
     try:
@@ -49,10 +67,16 @@ def file_problems(folder: Path) -> list[Problem]:
     if folder.is_symlink() or not folder.is_dir():
         return [Problem(shown(str(folder)), "", "is not a folder", f"give the folder that holds {CARD}", fatal=True)]
     problems = []
-    for name, limit in ((CARD, schema.MAX_CARD_BYTES), (TABLE, schema.MAX_TABLE_BYTES)):
-        problems += _status(folder / name, limit)[1]
+    limits = {CARD: schema.MAX_CARD_BYTES, TABLE: schema.MAX_TABLE_BYTES}
+    if os.path.lexists(folder / RECEIPT):
+        limits[RECEIPT] = schema.MAX_RECEIPT_BYTES
+    for name, limit in limits.items():
+        handle, found = open_plain(folder / name, limit)
+        problems += found
+        if handle is not None:
+            os.close(handle)
     for name in sorted(os.listdir(folder)):
-        if name not in (CARD, TABLE, schema.RECEIPT):
+        if name not in (CARD, TABLE, RECEIPT):
             problems.append(Problem(shown(name), "", "does not belong to an entry", f"leave only {CARD} and {TABLE}"))
     return problems
 
@@ -75,33 +99,44 @@ def read_batches(file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
     yield from file.iter_batches(BATCH, use_threads=False)
 
 
-def _read(path: Path, limit: int) -> tuple[bytes, list[Problem]]:
-    handle, problems = _status(path, limit, keep=True)
-    if problems:
+def read_plain(path: Path, limit: int) -> tuple[bytes, list[Problem]]:
+    """The bytes of a plain file of at most ``limit`` bytes, and the problems that kept it from being read."""
+    handle, problems = open_plain(path, limit)
+    if handle is None:
         return b"", problems
     with os.fdopen(handle, "rb") as file:
-        return file.read(limit + 1), []
+        data = file.read(limit + 1)
+    return (data, []) if len(data) <= limit else (b"", [_too_large(path.name, f"more than {limit:,} bytes", limit)])
 
 
-def _status(path: Path, limit: int, keep: bool = False) -> tuple[int, list[Problem]]:
-    """Open without following a link or waiting for a pipe, and look at what was opened."""
+def open_plain(path: Path, limit: int) -> tuple[int | None, list[Problem]]:
+    """A descriptor of a plain file of at most ``limit`` bytes, opened without following a link or waiting for a pipe;
+    None, with the problems, of anything else. Where the platform has no such flags, the path is looked at first."""
     fatal = path.name == TABLE
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():
+        return None, [Problem(path.name, "", "is a link", "send a plain file", fatal)]
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(path, os.O_RDONLY | flags)
     except FileNotFoundError:
-        return -1, [Problem(path.name, "", "is missing", f"an entry has {CARD} and {TABLE}", fatal)]
+        return None, [Problem(path.name, "", "is missing", f"an entry has {CARD} and {TABLE}", fatal)]
     except OSError as error:
-        return -1, [Problem(path.name, error.strerror, "cannot be opened", "send a plain file", fatal)]
+        return None, [Problem(path.name, error.strerror, "cannot be opened", "send a plain file", fatal)]
     status = os.fstat(handle)
     problem = None
     if not stat.S_ISREG(status.st_mode):
         problem = Problem(path.name, "", "is not a plain file", "send a plain file, no link, folder or pipe", fatal)
     elif status.st_size > limit:
-        value = f"{status.st_size:,} bytes"
-        problem = Problem(path.name, value, "is too large", f"at most {limit:,} bytes; send coarser maps", fatal)
-    if problem or not keep:
+        problem = _too_large(path.name, f"{status.st_size:,} bytes", limit)
+    if problem:
         os.close(handle)
-    return handle, [problem] if problem else []
+        return None, [problem]
+    return handle, []
+
+
+def _too_large(name: str, value: str, limit: int) -> Problem:
+    remedy = {TABLE: "send coarser maps", CARD: "shorten its texts"}.get(name, "it is not what was written here")
+    return Problem(name, value, "is too large", f"at most {limit:,} bytes; {remedy}", name == TABLE)
 
 
 def _promises(footer: pq.FileMetaData) -> list[Problem]:

@@ -9,16 +9,15 @@ from dataclasses import asdict, dataclass
 import pyarrow as pa
 
 from .. import records
+from ..scoring.score import MAX_BOXES, MAX_CELLS  # noqa: F401  the limits of one attribution hold wherever it is scored
 
 CARD, TABLE, RECEIPT = "entry.yaml", "attributions.parquet", "receipt.json"
 
-MAX_CARD_BYTES = 64 << 10
+MAX_CARD_BYTES = MAX_RECEIPT_BYTES = 64 << 10
 MAX_TABLE_BYTES = 1 << 30
 MAX_EXPANDED_BYTES = 4 << 30  # 3,940 maps of 224 x 224 in double precision are 1.6 GB
 MAX_VALUES = 1 << 29
 MAX_ROWS = 100_000
-MAX_CELLS = 1 << 20  # 1024 x 1024 a map
-MAX_BOXES = 100
 MAX_TEXT = 2000
 OUTSIDE = 1.0  # native pixels by which a box may leave the film: rounding, not another coordinate system
 

@@ -7,7 +7,6 @@ crash, or two at once, leave a whole entry or none. The id is permanent: it come
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -23,18 +22,20 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import yaml
+from filelock import FileLock, Timeout
 
 from ..errors import MedgroundError
 from ..scoring.entries import Entry
 from ..scoring.tables import read_attributions
-from .reader import file_problems, read_card
-from .schema import CARD, COLUMNS, RECEIPT, TABLE, shown
+from .reader import file_problems, open_plain, read_card, read_plain, read_receipt
+from .schema import CARD, COLUMNS, MAX_CARD_BYTES, MAX_TABLE_BYTES, RECEIPT, TABLE, card_problems, shown
 from .validator import Report, validate
 from .writer import write_rows
 
 PER_DAY = 5
 QUARANTINE, REJECTED, INCOMING = "_quarantine", "_rejected", "_incoming"
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+_PATIENCE = 60  # seconds to wait for the lock
 _STALE = 24 * 3600  # seconds after which a folder that a crash left in _incoming is removed
 
 
@@ -72,9 +73,10 @@ def receive(
     submitter has had ``per_day`` entries stored since midnight UTC.
     """
     folder, root = Path(folder), Path(root)
-    (root / INCOMING).mkdir(parents=True, exist_ok=True)
-    _sweep(root / INCOMING)
-    staged = Path(tempfile.mkdtemp(dir=root / INCOMING))
+    with _writable(root):
+        (root / INCOMING).mkdir(parents=True, exist_ok=True)
+        _sweep(root / INCOMING)
+        staged = Path(tempfile.mkdtemp(dir=root / INCOMING))
     try:
         if file_problems(folder):
             raise Invalid(validate(folder, cases))
@@ -96,17 +98,23 @@ def receive(
 
 
 def prepare(folder: Path | str, cases: Sequence[Mapping], out: Path | str) -> Path:
-    """Validate an entry and write it as ``out/<id>``, ready for a pull request. Raises `Invalid`, or MedgroundError
-    where the folder exists."""
+    """Validate an entry and write it as ``out/<id>``, ready for a pull request.
+
+    ``out`` is absent, empty, or a folder of entries, to which one is added. Raises `Invalid`, or MedgroundError where
+    ``out`` is anything else, cannot be written, or has the entry.
+    """
+    out = Path(out)
+    _check_entries(out)
     report = validate(folder, cases)
     if not report.valid:
         raise Invalid(report)
     receipt = _receipt_for(Path(folder), report.card["method"], "")
-    target = Path(out) / receipt.id
+    target = out / receipt.id
     if target.exists():
         raise MedgroundError(f"{target} exists; delete it to write it again")
-    Path(out).mkdir(parents=True, exist_ok=True)
-    staged = Path(tempfile.mkdtemp(dir=out, prefix="."))
+    with _writable(out):
+        out.mkdir(parents=True, exist_ok=True)
+        staged = Path(tempfile.mkdtemp(dir=out, prefix="."))
     try:
         for name in (CARD, TABLE):
             shutil.copyfile(Path(folder) / name, staged / name)
@@ -115,6 +123,20 @@ def prepare(folder: Path | str, cases: Sequence[Mapping], out: Path | str) -> Pa
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return target
+
+
+def _check_entries(out: Path) -> None:
+    """Raise MedgroundError unless ``out`` is absent, empty or a folder of entries and nothing else."""
+    remedy = "; entries go into a folder of their own, such as submissions"
+    with _writable(out):
+        if not os.path.lexists(out):
+            return
+        if not out.is_dir():
+            raise MedgroundError(f"{out} is not a folder{remedy}")
+        for path in sorted(out.iterdir()):
+            known = path.name[0] in "._" or path.name == "README.md"
+            if not known and not (path.is_dir() and (path / CARD).is_file()):
+                raise MedgroundError(f"{out} holds {path.name}, which is no entry{remedy}")
 
 
 def accept(entry: str, root: Path | str) -> Receipt:
@@ -145,8 +167,13 @@ def reject(entry: str, root: Path | str, reason: str) -> Receipt:
 
 
 def receipts(root: Path | str) -> list[Receipt]:
-    """Of all entries that were received here, the latest first."""
-    folders = [p.parent for where in ("", QUARANTINE, REJECTED) for p in (Path(root) / where).glob(f"*/{RECEIPT}")]
+    """Of all entries that were received here, the latest first. Raises MedgroundError naming one that is damaged."""
+    folders = [
+        path.parent
+        for where in ("", QUARANTINE, REJECTED)
+        for path in (Path(root) / where).glob(f"*/{RECEIPT}")
+        if _ID.fullmatch(path.parent.name)
+    ]
     found = [_receipt(folder) for folder in folders]
     return sorted(found, key=lambda receipt: (receipt.received, receipt.id), reverse=True)
 
@@ -175,10 +202,12 @@ def accepted(root: Path | str, cases: Sequence[Mapping]) -> list[Entry]:
 def _entry(folder: Path, cases: Sequence[Mapping]) -> Entry:
     if not _ID.fullmatch(folder.name):
         raise MedgroundError(f"{folder}: the folder of an entry has a name of a-z, 0-9, dots and dashes; rename it")
-    card, problems = read_card(folder)
-    if problems := file_problems(folder) or problems:
+    card, unread = read_card(folder)
+    problems = file_problems(folder) or unread
+    if not problems and not isinstance(card, dict):
+        problems = card_problems(card, set(), set())
+    if problems:
         raise MedgroundError(f"{folder} is not an entry; correct or remove it:\n{Report(None, problems).text()}")
-
     _untouched(folder)
 
     def check() -> None:
@@ -190,7 +219,13 @@ def _entry(folder: Path, cases: Sequence[Mapping]) -> Entry:
                 f"{folder / TABLE} is not as `medground submit` writes it; prepare the folder with that"
             )
 
-    return Entry(folder.name, "submission", (folder / TABLE,), dict(card or {}).get("claimed_iou"), check)
+    return Entry(folder.name, "submission", (folder / TABLE,), _claimed(card), check)
+
+
+def _claimed(card: dict) -> float | None:
+    """The mean IoU that a card claims; None where it claims none, or what is no such number."""
+    claimed = card.get("claimed_iou")
+    return float(claimed) if type(claimed) in (int, float) and 0 <= claimed <= 1 else None
 
 
 def _untouched(folder: Path) -> None:
@@ -203,12 +238,18 @@ def _untouched(folder: Path) -> None:
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 of card and table."""
-    return hashlib.sha256((folder / CARD).read_bytes() + _sha256(folder / TABLE).encode()).hexdigest()
+    """SHA-256 of card and table. Raises MedgroundError where they are not plain files of an acceptable size."""
+    card, problems = read_plain(folder / CARD, MAX_CARD_BYTES)
+    if problems:
+        raise MedgroundError(f"{folder} is not an entry; correct or remove it:\n{Report(None, problems).text()}")
+    return hashlib.sha256(card + _sha256(folder / TABLE).encode()).hexdigest()
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    handle, problems = open_plain(path, MAX_TABLE_BYTES)
+    if handle is None:
+        raise MedgroundError(f"{path.parent} is not an entry; correct or remove it:\n{Report(None, problems).text()}")
+    with os.fdopen(handle, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -247,23 +288,26 @@ def _quarantined(entry: str, root: Path) -> Path:
 
 def _receipt(folder: Path) -> Receipt:
     status = {QUARANTINE: "quarantined", REJECTED: "rejected"}.get(folder.parent.name, "accepted")
-    try:
-        return Receipt(**{**json.loads((folder / RECEIPT).read_text()), "status": status})
-    except FileNotFoundError:
+    told, problems = read_receipt(folder)
+    if problems:
+        raise MedgroundError(f"{folder / RECEIPT} cannot be used:\n{Report(None, problems).text()}")
+    if not told:
         return Receipt(folder.name, "", "", "", status)  # came by pull request
-    except (ValueError, TypeError) as error:
+    try:
+        return Receipt(**{**told, "status": status})
+    except TypeError as error:
         raise MedgroundError(f"{folder / RECEIPT} is damaged ({error}); delete it or restore it from git") from None
 
 
 def _move(source: Path, target: Path) -> None:
     """One rename, after what it moves is on the disk."""
-    for path in (*source.iterdir(), source):
-        handle = os.open(path, os.O_RDONLY)
+    for path in (*source.iterdir(), *([source] if os.name == "posix" else [])):  # elsewhere a folder cannot be opened
+        handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
         os.fsync(handle)
         os.close(handle)
     source.chmod(0o755)
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(source, target)
     except OSError as error:
         raise MedgroundError(f"{target} cannot be written: {error.strerror}; is there an entry of that id?") from None
@@ -279,7 +323,24 @@ def _sweep(incoming: Path) -> None:
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
     """One change of places at a time, over threads and processes."""
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _writable(root):
+        root.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(root / ".lock", timeout=_PATIENCE)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _writable(root: Path) -> Iterator[None]:
+    """Say that the folder of entries cannot be written where it cannot."""
+    try:
+        yield
+    except Timeout:
+        raise MedgroundError(f"{root} has been locked for {_PATIENCE} seconds by another process; try again") from None
+    except OSError as error:
+        raise MedgroundError(
+            f"{root} cannot be written ({error.strerror}); name a folder that you may write to"
+        ) from None

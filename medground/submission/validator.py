@@ -21,7 +21,9 @@ import pyarrow as pa
 
 from . import schema
 from .reader import file_problems, open_table, read_batches, read_card
+from .sandbox import environment
 from .schema import CARD, TABLE, Problem, card_problems, plain, shown
+from .slots import slot
 
 MEMORY = 2 << 30  # bytes of data that the reading process may hold
 SECONDS = 300
@@ -53,7 +55,8 @@ class Report:
 def validate(folder: Path | str, cases: Sequence[Mapping]) -> Report:
     """Check an entry against the benchmark's ``cases`` (case_id, model, mode, width, height).
 
-    Never raises for what the folder holds: whatever is wrong is in the report.
+    Never raises for what the folder holds: whatever is wrong is in the report. Raises MedgroundError where too many
+    other entries are being validated on this machine (`slots`).
     """
     folder = Path(folder)
     problems = file_problems(folder)
@@ -244,13 +247,12 @@ def _too_much(where: str) -> Problem:
 def _in_sandbox(path: Path, expected: list[str], cases: Sequence[Mapping]) -> list[Problem]:
     films = {case["case_id"]: (case["width"], case["height"]) for case in cases}
     question = json.dumps({"path": str(path.resolve()), "expected": expected, "films": films})
-    here = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": here, "ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
     try:
-        answer = subprocess.run(
-            [sys.executable, "-m", "medground.submission.sandbox", str(MEMORY), str(SECONDS)],
-            input=question, capture_output=True, text=True, timeout=10 * SECONDS, env=environment,
-        )  # fmt: skip
+        with slot(MEMORY):
+            answer = subprocess.run(
+                [sys.executable, "-m", "medground.submission.sandbox", str(MEMORY), str(SECONDS)],
+                input=question, capture_output=True, text=True, timeout=10 * SECONDS, env=environment(os.environ),
+            )  # fmt: skip
     except subprocess.TimeoutExpired:
         return [Problem(TABLE, "", f"takes more than {10 * SECONDS} seconds to read", "send coarser maps", fatal=True)]
     if answer.returncode:

@@ -72,7 +72,7 @@ def _list(path: Path) -> list[dict]:
         records = json.loads(path.read_bytes())
     except OSError as error:
         raise MedgroundError(f"{path} cannot be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise MedgroundError(f"{path} is not JSON ({error}); download the released file again") from None
     if not isinstance(records, list) or not records or not all(isinstance(record, dict) for record in records):
         raise MedgroundError(f"{path} is not a list of records, as the paper released it")

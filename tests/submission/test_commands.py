@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from medground import records, submission
-from medground.cli import app
+from medground.cli import app, main
 from medground.errors import MedgroundError
 from medground.images import write_film
 from medground.ranking import Results
@@ -208,3 +208,69 @@ def test_a_pull_request_on_the_hub(data, entry, tmp_path, monkeypatch):
     (folder,) = (tmp_path / "s").iterdir()
     assert done.output.endswith("https://hub/discussions/1\n") and sent["create_pr"] and sent["repo"] == "org/bench"
     assert sent["paths"] == [f"submissions/{folder.name}/{name}" for name in ("attributions.parquet", "entry.yaml")]
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("file", "file is not a folder; entries go into a folder of their own"),
+        ("/proc/entries", "/proc/entries cannot be written"),
+        ("precious", "precious holds thesis.txt, which is no entry"),
+        (".", ". holds file, which is no entry"),
+        ("file/below", "file/below cannot be written (Not a directory)"),
+        ("dangling", "dangling is not a folder"),
+    ],
+)
+def test_submit_adds_to_a_folder_of_entries_only(data, entry, tmp_path, monkeypatch, out, message):
+    work = tmp_path / "work"
+    (work / "precious").mkdir(parents=True)
+    for name in ("file", "precious/thesis.txt"):
+        (work / name).write_text("years of work")
+    (work / "dangling").symlink_to(work / "nowhere")
+    monkeypatch.chdir(work)
+    before = sorted(work.rglob("*"))
+    result = run("submit", entry, "--out", out, "--data", data)
+    assert result.exit_code == 1 and isinstance(result.exception, MedgroundError), result.exception
+    assert message in str(result.exception)
+    assert sorted(work.rglob("*")) == before and (work / "precious/thesis.txt").read_text() == "years of work"
+
+
+def test_submit_adds_to_entries_that_are_there(data, entry, card, maps, tmp_path):
+    root = tmp_path / "submissions"
+    root.mkdir()
+    (root / "README.md").write_text("# Entries")
+    (root / "_quarantine").mkdir()
+    assert run("submit", entry, "--out", root, "--data", data).exit_code == 0
+    second = submission.write(tmp_path / "second", maps=maps, **{**card, "method": "Second"})
+    assert run("submit", second, "--out", root, "--data", data).exit_code == 0
+    assert len([path for path in root.iterdir() if (path / "entry.yaml").is_file()]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["accept", "x-0", "--root", "/proc/entries"], "/proc/entries cannot be written"),
+        (["reject", "x-0", "--root", "/proc/entries", "--reason", "no"], "/proc/entries cannot be written"),
+        (["accept", "x-0", "--root", "file"], "file cannot be written"),
+        (["entries", "--root", "file"], ""),
+        (["export", "--out", "file"], "file is not a folder"),
+        (["export", "--out", "."], ". is the working folder"),
+        (["export", "--out", "/proc/hub", "--hide-test-regions"], "/proc/hub cannot be written"),
+        (["attribute", "film.png", "--question", "?", "--model", "m", "--out", "file"], "file is not a folder"),
+        (["attribute", "film.png", "--question", "?", "--model", "m", "--out", "."], ". is the working folder"),
+        (["validate", "file", "--data", "file"], "file/"),
+        (["import-released", "deep.json"], "deep.json is not JSON"),
+        (["films", "--source", "imagenome", "--data-root", "file", "--dataset", "file"], "file has no films"),
+    ],
+)
+def test_commands_end_with_a_message(tmp_path, monkeypatch, capsys, words, message):
+    """Through the program's own entry point: exit code 1 and one line, or 0; never a traceback."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    monkeypatch.setattr("sys.argv", ["medground", *words])
+    with pytest.raises(SystemExit) as done:
+        main()
+    said = capsys.readouterr().err
+    assert done.value.code in ((1,) if message else (0,)) and message in said and said.count("\n") == bool(message)
+    assert (tmp_path / "file").read_text() == "mine"

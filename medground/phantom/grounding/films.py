@@ -5,7 +5,6 @@ Patients of the training, validation and benchmark cohorts are disjoint.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from ... import phantom
 from ...geometry import Letterbox
@@ -53,8 +53,7 @@ def films(cohort: Cohort, ct: Path, cache: Path) -> Films:
     """The films of ``cohort``, from ``cache`` where they are there; a second process waits for the first."""
     folder = cache / f"eyes-{cohort.name}-{_digest(cohort)}"
     cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / f".{folder.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(cache / f".{folder.name}.lock"):
         if not folder.is_dir():
             _render(cohort, ct, folder)
     return Films(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in Films.__dataclass_fields__})

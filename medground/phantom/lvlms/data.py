@@ -6,7 +6,6 @@ nothing but the marker.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import multiprocessing
@@ -17,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from ... import phantom
 from ...geometry import Letterbox, fill
@@ -70,8 +70,7 @@ def films(cohort: Cohort, family: str, canvases: Mapping[str, Canvas], ct: Path,
     recipe = {"cohort": asdict(cohort), "canvases": {k: asdict(c) for k, c in sorted(canvases.items())}}
     folder = cache / f"films-{cohort.name}-{_digest(json.dumps(recipe, sort_keys=True))}"
     cache.mkdir(parents=True, exist_ok=True)
-    with open(cache / f".{folder.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(cache / f".{folder.name}.lock"):
         if not folder.is_dir():
             _render(cohort, canvases, ct, folder)
     shared = {name: np.load(folder / f"{name}.npy") for name in ("present", "marker", "extents")}
