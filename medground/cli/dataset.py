@@ -19,9 +19,10 @@ def export(
     ] = None,
 ) -> None:
     """Make the dataset folder for the Hugging Face Hub; only what each source's licence allows goes into it."""
-    from .. import params
+    from .. import folders, params
     from ..hub import folder
 
+    folders.check(out, folder.COMMAND)
     if hide_test_regions is None:
         hide_test_regions = params.load().publish.hide_test_regions
     folder.build(data, out, hide_test_regions=hide_test_regions)

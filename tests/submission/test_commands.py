@@ -216,7 +216,7 @@ def test_a_pull_request_on_the_hub(data, entry, tmp_path, monkeypatch):
         ("file", "file is not a folder; entries go into a folder of their own"),
         ("/proc/entries", "/proc/entries cannot be written"),
         ("precious", "precious holds thesis.txt, which is no entry"),
-        (".", ". holds file, which is no entry"),
+        (".", ". holds dangling, which is no entry"),
         ("file/below", "file/below cannot be written (Not a directory)"),
         ("dangling", "dangling is not a folder"),
     ],
@@ -255,12 +255,15 @@ def test_submit_adds_to_entries_that_are_there(data, entry, card, maps, tmp_path
         (["entries", "--root", "file"], ""),
         (["export", "--out", "file"], "file is not a folder"),
         (["export", "--out", "."], ". is the working folder"),
-        (["export", "--out", "/proc/hub", "--hide-test-regions"], "/proc/hub cannot be written"),
         (["attribute", "film.png", "--question", "?", "--model", "m", "--out", "file"], "file is not a folder"),
         (["attribute", "film.png", "--question", "?", "--model", "m", "--out", "."], ". is the working folder"),
         (["validate", "file", "--data", "file"], "file/"),
         (["import-released", "deep.json"], "deep.json is not JSON"),
-        (["films", "--source", "imagenome", "--data-root", "file", "--dataset", "file"], "file has no films"),
+        (
+            ["films", "--source", "imagenome", "--data-root", "file", "--dataset", "file"],
+            "'file' is not the name of a dataset",
+        ),
+        (["score", "file", "--data", "/proc/self/mem"], "is missing"),
     ],
 )
 def test_commands_end_with_a_message(tmp_path, monkeypatch, capsys, words, message):
