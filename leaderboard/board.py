@@ -6,12 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from leaderboard import charts, entries, tables
-from leaderboard.tables import METRICS
+from leaderboard.tables import ON_BOARD
 from leaderboard.text import safe_csv
+from medground.ranking.board import MULTIPLICITY
+from medground.scoring import METRICS
 
-FAITHFUL = {"deletion": "Deletion ↓", "insertion": "Insertion ↑"}
 KINDS = {"method": "Methods", "submission": "Submissions", "floor": "Floors"}
-FAITHFUL_HELP = "Area under the answer's probability while the film goes (or comes back) in the order of the map"
 SHOWN = 25  # entries drawn at once
 
 
@@ -44,26 +44,32 @@ def filters(board: pd.DataFrame) -> pd.DataFrame:
         word = st.text_input("Find an entry", placeholder="part of its name")
         order = st.selectbox(
             "Sort by",
-            ["rank", *METRICS, *FAITHFUL, "seconds"],
-            format_func=lambda m: {**METRICS, **FAITHFUL}.get(m, m.capitalize()),
+            ["rank", *(name for name in ON_BOARD if name in board and board[name].notna().any()), "seconds"],
+            format_func=lambda m: ON_BOARD.get(m, m.capitalize()),
         )
     board = board[board.kind.isin(kinds) & board.entry.str.contains(word, case=False, regex=False)]
-    return board.sort_values([order, "entry"], ascending=order in ("rank", "seconds", "deletion"), ignore_index=True)
+    if order == "rank":
+        return board.sort_values(["rank", board.order.iloc[0] if len(board) else "entry", "entry"],
+                                 ascending=[True, False, True], ignore_index=True)  # fmt: skip
+    small_first = order == "seconds" or not METRICS[order].higher_is_better
+    return board.sort_values([order, "entry"], ascending=small_first, ignore_index=True)
 
 
 def readable(board: pd.DataFrame) -> pd.DataFrame:
     """The board as people read it: intervals as text, two or three decimals, no internals."""
-    table = pd.DataFrame({"Entry": board.entry, "Rank": board["rank"], "IoU": board.iou})
-    table["95 % interval"] = [f"{low:.3f}–{high:.3f}" for low, high in zip(board.iou_low, board.iou_high, strict=True)]
-    table["Ties"] = board.tie
-    table["Rank range"] = [
-        f"{low}–{high}" if low < high else str(low) for low, high in zip(board.rank_low, board.rank_high, strict=True)
-    ]
+    order = board.order.iloc[0]
+    table = pd.DataFrame({"Entry": board.entry, "Rank": board["rank"].astype("Int64"), ON_BOARD[order]: board[order]})
+    ends = zip(board[f"{order}_low"], board[f"{order}_high"], strict=True)
+    table["95 % interval"] = [f"{low:.3f}–{high:.3f}" for low, high in ends]
+    table["Ties"] = board.tie.fillna("")
+    table["Rank range"] = [_range(low, high) for low, high in zip(board.rank_low, board.rank_high, strict=True)]
+    table["Over the best floor"] = board.over_floor
     table["Kind"] = board.kind.map({"method": "reproduced here"}).fillna(board.kind)
-    for key, name in list(METRICS.items())[1:]:
-        table[name] = board[key]
-    for key, name in FAITHFUL.items():
-        table[name] = [_measured(row, key) for row in board.to_dict("records")]
+    for key, name in ON_BOARD.items():
+        if key != order and key in board and board[key].notna().any():
+            table[name] = board[key]
+    table["Not ranked because"] = board.reason.fillna("")
+    table["Sanity checks"] = board.sanity.fillna("")
     table["Coverage"] = board.coverage
     table["Cases"] = board.cases
     table["Seconds a case"] = board.seconds
@@ -74,18 +80,19 @@ def readable(board: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _measured(row: dict, key: str) -> str:
-    """Deletion or insertion with its interval, where it was measured."""
-    if not row["measured"]:
-        return "not measured"
-    return f"{row[key]:.3f} ({row[f'{key}_low']:.3f}–{row[f'{key}_high']:.3f})"
+def _range(low: float, high: float) -> str:
+    """The interval of a rank; nothing where an entry is not ranked."""
+    if pd.isna(low):
+        return ""
+    return f"{low:.0f}–{high:.0f}" if low < high else f"{low:.0f}"
 
 
 def show(board: pd.DataFrame) -> None:
     """Chart, table, download, and the entry that is picked in the table."""
     drawn = board.head(SHOWN)
     st.altair_chart(
-        charts.whiskers(drawn), alt="Mean IoU with 95 % interval of each entry; the same numbers are in the table"
+        charts.whiskers(drawn),
+        alt="What the track is ordered by, with its interval, for each entry; the same numbers are in the table",
     )
     if len(board) > SHOWN:
         st.caption(f"The first {SHOWN} of {len(board)} entries are drawn; the table has them all.")
@@ -104,8 +111,14 @@ def show(board: pd.DataFrame) -> None:
             "Ties": st.column_config.TextColumn(width=50, help="Entries that share a letter cannot be told apart"),
             "Coverage": st.column_config.NumberColumn(format="percent", help="Share of the cases with a valid map"),
             "Seconds a case": st.column_config.NumberColumn(format="%.2f"),
-            **{name: st.column_config.TextColumn(help=FAITHFUL_HELP) for name in FAITHFUL.values()},
-            **{name: decimals for name in (*METRICS.values(), "IoU, paper's scorer", "IoU, claimed")},
+            "Over the best floor": st.column_config.NumberColumn(
+                format="%+.3f", help="IoU at equal area less that of the best floor"
+            ),
+            **{
+                name: st.column_config.NumberColumn(format="%.3f", help=METRICS[key].help)
+                for key, name in ON_BOARD.items()
+            },
+            **{name: decimals for name in ("IoU, paper's scorer", "IoU, claimed")},
         },
         alt="The board: one row an entry",
     )
@@ -113,15 +126,19 @@ def show(board: pd.DataFrame) -> None:
         st.download_button(
             "Download this table", safe_csv(board), "medground-board.csv", "text/csv", icon=":material/download:"
         )
-        st.caption("Tick a row to read about its entry." + measured_on(board))
+        st.caption("Tick a row to read about its entry. " + rests_on(board.iloc[0]))
     if picked.selection.rows:
         entries.card(board.iloc[picked.selection.rows[0]])
 
 
-def measured_on(board: pd.DataFrame) -> str:
-    """On how many cases deletion and insertion were measured, which costs hundreds of forward passes a case."""
-    most = board.measured.max()
-    return f" Deletion and insertion are means over {most:,} of the cases." if most else ""
+def rests_on(row: pd.Series) -> str:
+    """What the order of a track rests on, and what that leaves open."""
+    if row.order == "follows":
+        return f"{row.pairs} pairs, {row.cases} verified cases. {MULTIPLICITY}"
+    said = f"There are no pairs on this track: {row.cases} verified cases are ordered by {ON_BOARD[row.order].lower()}."
+    if isinstance(row.follows_from, str):
+        said += f" {ON_BOARD['follows']} is carried over from {row.follows_from}."
+    return f"{said} {MULTIPLICITY}"
 
 
 def explain() -> None:
@@ -129,15 +146,15 @@ def explain() -> None:
     with st.expander("How to read this"):
         st.markdown(
             """
-- **IoU** compares the boxes of an entry's map with the expert's, case by case; a missing or invalid map scores 0.
+- A **pair** is one film and question that two models answer alike, from causes that are known to differ.
+  **Follows** is the share of pairs in which a map is denser on the own cause than on the other's under both models; an
+  answer that is the same for both scores 0. Where there are pairs, this is what ranks.
 - The **95 % interval** is a bootstrap over patients. Entries that share a **tie letter** are not told apart by a
   paired, Holm-corrected test; read them as equal, whatever their rank.
-- **Floors** look at no model: a random map, the centre of the film, the whole film. The dashed line is the best of
-  those shown. An entry that does not clear it has shown nothing.
+- **Floors** look at no model. An entry whose interval reaches that of the best floor is listed apart, without a rank.
+- **IoU** compares the boxes of an entry's map with the expert's; a missing or invalid map scores 0. **At equal area**
+  it knows no size: the hottest pixels, as many as the expert's region has.
 - **Pointing**, **energy inside** and **average precision** need no threshold.
-- **Deletion** and **insertion** ask the model and not the expert: how likely its answer stays while the film is taken
-  away, what the map calls most important first (lower is better), and how soon it comes back as the blurred film
-  is sharpened in the same order (higher is better). They are measured on some test cases, and do not rank.
 - The **paper's scorer** is kept beside ours so that published numbers can be compared; it does not rank.
 """
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
+from medground.scoring import METRICS
+
 KINDS = {"method": "#1f6f8b", "submission": "#c2602c", "floor": "#8793a0"}
 INK, QUIET, RULE = "#1d2b36", "#5d6b76", "#d8e1e6"
 LABEL = 165  # pixels that an axis label may take, so that a phone keeps room for the dots
@@ -13,34 +15,38 @@ ROW = 26  # pixels for a row of dots
 
 
 def whiskers(board: pd.DataFrame) -> alt.LayerChart:
-    """Mean IoU of each entry with its interval, best first, tie letters beside it, the best floor as a dashed line."""
-    order = board.sort_values(["rank", "entry"]).entry.tolist()
+    """What the track is ordered by with its interval, tie letters beside it, the best floor as a dashed line: ranked
+    entries first, best first."""
+    metric, label = board.order.iloc[0], METRICS[board.order.iloc[0]].label
+    board = board.assign(tie=board.tie.fillna(""), worth=board[metric])
+    order = board.sort_values(["rank", "worth", "entry"], ascending=[True, False, True]).entry.tolist()
     y = alt.Y("entry:N", sort=order, title=None, axis=_names(grid=True))
     shown = [kind for kind in KINDS if kind in set(board.kind)]
     colour = alt.Color("kind:N", scale=alt.Scale(domain=shown, range=[KINDS[kind] for kind in shown]), legend=_legend())
     tips = [
         alt.Tooltip("entry:N", title="Entry"),
         alt.Tooltip("rank:Q", title="Rank"),
-        alt.Tooltip("iou:Q", title="IoU", format=".3f"),
-        alt.Tooltip("iou_low:Q", title="from", format=".3f"),
-        alt.Tooltip("iou_high:Q", title="to", format=".3f"),
+        alt.Tooltip(f"{metric}:Q", title=label, format=".3f"),
+        alt.Tooltip(f"{metric}_low:Q", title="from", format=".3f"),
+        alt.Tooltip(f"{metric}_high:Q", title="to", format=".3f"),
         alt.Tooltip("tie:N", title="Ties"),
     ]
     base = alt.Chart(board).encode(y=y, tooltip=tips)
-    title = "IoU (dot: mean, line: 95 % interval)"
-    scale = alt.Scale(domain=[0, min(1.0, 1.1 * max(board.iou_high.max(), 0.05))], nice=False)  # room for the letters
+    title = f"{label} (dot: mean, line: 95 % interval)"
+    most = max(board[f"{metric}_high"].max(), 0.05)
+    scale = alt.Scale(domain=[0, min(1.0, 1.1 * most)], nice=False)  # room for the letters
     layers = [
         base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(
-            x=alt.X("iou_low:Q", title=title, scale=scale), x2="iou_high:Q", color=colour
+            x=alt.X(f"{metric}_low:Q", title=title, scale=scale), x2=f"{metric}_high:Q", color=colour
         ),
-        base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X("iou:Q", title=title), color=colour),
+        base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X(f"{metric}:Q", title=title), color=colour),
         base.mark_text(align="left", dx=8, color=QUIET, fontSize=12).encode(
-            x=alt.X("iou_high:Q", title=title), text="tie:N"
+            x=alt.X(f"{metric}_high:Q", title=title), text="tie:N"
         ),
     ]
     floors = board[board.kind == "floor"]
     if len(floors):
-        best = alt.Chart(pd.DataFrame({"x": [floors.iou.max()]}))
+        best = alt.Chart(pd.DataFrame({"x": [floors[metric].max()]}))
         layers.insert(0, best.mark_rule(strokeDash=[4, 4], color=KINDS["floor"]).encode(x=alt.X("x:Q", title=title)))
     return _calm(alt.layer(*layers), ROW * len(board) + 110)
 

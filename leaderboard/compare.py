@@ -33,7 +33,7 @@ def choose(board: pd.DataFrame) -> tuple[str, str, str, str]:
 def pair(first: str, second: str, split: str, metric: str) -> pd.DataFrame:
     """The ranked cases of a split with both scores: columns a, b, difference beside those of the cases."""
     known = tables.cases()
-    ranked = known[known.kept & (known.control != "shortcut") & (known.split.isin([split]) | (split == "all"))]
+    ranked = known[known.kept & (known.control == "honest") & (known.split.isin([split]) | (split == "all"))]
     scores = tables.scores((first, second)).pivot(index="case_id", columns="entry", values=metric)
     both = ranked.join(scores.reindex(columns=[first, second]).set_axis(["a", "b"], axis=1), on="case_id")
     absent = both.split.map(tables.hidden).astype(bool) & both[["a", "b"]].isna().all(axis=1)

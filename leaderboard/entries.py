@@ -59,10 +59,12 @@ def facts(said: dict) -> None:
 def preview(folder: Path, report: submission.Report, cases: list[dict], split: str) -> list[dict]:
     """The rows of the board of a split with the entry of a folder among the leaders and the floors."""
     board = tables.board()
-    board = board[(board.track == "all") & (board.split == split)].sort_values(["rank", "entry"])
+    board = board[(board.track == "all") & (board.split == split)].sort_values(
+        ["rank", "entry"]
+    )  # those without a rank come last
     rivals = pd.concat([board[board.kind != "floor"].head(LEADERS), board[board.kind == "floor"]])
     kinds = dict(zip(rivals.entry, rivals.kind, strict=True))
-    return board_with(folder, report, cases, tables.score_table(tuple(kinds)), kinds, split)
+    return board_with(folder, report, cases, tables.score_table(tuple(kinds)), kinds, split, **tables.draws())
 
 
 def _written(value: object) -> str:

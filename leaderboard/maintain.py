@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from leaderboard import access, entries, tables
-from leaderboard.tables import METRICS
+from leaderboard.tables import ON_BOARD
 from leaderboard.text import plain
 from medground import submission
 from medground.errors import MedgroundError
@@ -66,8 +66,9 @@ def review(waiting: list[submission.Receipt]) -> None:
                 st.error(f"{len(found)} problems; accepting it would stop the pipeline.", icon=":material/error:")
                 st.dataframe(pd.DataFrame(found), hide_index=True, alt="Problems of the entry")
             if rows:
-                shown = pd.DataFrame(rows)[["split", "cases", "coverage", *METRICS]].rename(columns=METRICS)
-                st.dataframe(shown, hide_index=True, column_config=dict.fromkeys(METRICS.values(), THREE))
+                known = [name for name in ON_BOARD if any(row.get(name) is not None for row in rows)]
+                shown = pd.DataFrame(rows)[["split", "cases", "pairs", "coverage", *known]].rename(columns=ON_BOARD)
+                st.dataframe(shown, hide_index=True, column_config=dict.fromkeys(ON_BOARD.values(), THREE))
             decide(receipt.id, bool(found))
 
 

@@ -13,7 +13,7 @@ import streamlit as st
 import yaml
 
 from leaderboard import access, charts, entries, tables
-from leaderboard.tables import METRICS
+from leaderboard.tables import ON_BOARD
 from leaderboard.text import plain
 from medground import submission
 from medground.errors import MedgroundError
@@ -123,8 +123,9 @@ def preview(rows: list[dict]) -> None:
     st.subheader("Preview on the dev cases")
     mine = next(row for row in rows if row["entry"] == NAME)
     with st.container(horizontal=True):
-        for key in ("iou", "hit", "energy", "average_precision"):
-            st.metric(METRICS[key], f"{mine[key]:.3f}")
+        for key, label in ON_BOARD.items():
+            if mine.get(key) is not None:
+                st.metric(label, f"{mine[key]:.3f}")
         st.metric("Coverage", f"{mine['coverage']:.0%}", help="Share of the dev cases with a valid map")
     st.altair_chart(charts.whiskers(pd.DataFrame(rows)), alt="Your entry beside the leaders and the floors, on dev")
     st.caption(

@@ -21,22 +21,18 @@ import streamlit as st
 import yaml
 from PIL import Image
 
-from medground import params, records
+from medground import params, records, scoring
 from medground.errors import MedgroundError
 from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
 from medground.images import read_film
+from medground.scoring.tables import benchmarked, paired
+from medground.submission import preview
 
 Stamp = tuple[int, int]
-METRICS = {
-    "iou": "IoU",
-    "f1": "F1",
-    "precision": "Precision",
-    "recall": "Recall",
-    "hit": "Pointing",
-    "energy": "Energy inside",
-    "average_precision": "Average precision",
-}
+#: Labels of the metrics of localisation, which every verified case has, and of all that are on the board, by name.
+METRICS = {metric.name: metric.arrow for metric in scoring.METRICS.that_need("regions")}
+ON_BOARD = {metric.name: metric.arrow for metric in scoring.METRICS.that_need("pair", "cause", "regions")}
 
 
 def root() -> Path:
@@ -66,9 +62,17 @@ def cases() -> pd.DataFrame:
 
 
 def kept() -> list[dict]:
-    """The kept cases as dicts, each with the width, height and regions of its film: what scoring and validation ask."""
+    """The cases of the benchmark as dicts, each with the width, height and regions of its film: what scoring and
+    validation ask."""
     known = cases()
-    return known[known.kept].to_dict("records")
+    optional = known[["pair", "cause"]].astype(object)
+    known[["pair", "cause"]] = optional.where(optional.notna(), None)  # frames have NaN for what is not there
+    return paired([case for case in known.to_dict("records") if benchmarked(case)])
+
+
+def draws() -> dict:
+    """Resamples, level and seed of the board: what a preview has to use to say the same."""
+    return preview.draws(root() / "data/board/board.parquet")
 
 
 def version_of_cases() -> tuple[str, Stamp]:
@@ -218,7 +222,8 @@ def _attribution(path: str, stamp: Stamp, case_id: str) -> dict | None:
 
 @st.cache_data(show_spinner="Reading scores", max_entries=16)
 def _scores(path: str, stamp: Stamp, entries: tuple[str, ...]) -> pa.Table:
-    return ds.dataset(path, schema=records.SCORES).to_table(filter=ds.field("entry").isin(list(entries)))
+    rows = ds.dataset(path).to_table(filter=ds.field("entry").isin(list(entries)))
+    return rows.select(records.with_metrics(records.SCORES, rows.schema.names).names)
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

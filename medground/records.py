@@ -28,14 +28,15 @@ BOX = pa.list_(pa.float64(), 4)
 BOXES = pa.list_(BOX)
 
 
-def _schema(*fields: tuple, version: int = 1) -> pa.Schema:
+def _schema(*fields: tuple, version: int = 1, metrics: bool = False) -> pa.Schema:
     """``(name, type)`` for a column that is always there, ``(name, type, None)`` for one that may be null.
 
     A ``version`` is counted up when columns come or go. A table of an older one is read where all that it lacks may be
-    null; what it has besides is passed over.
+    null; what it has besides is passed over. With ``metrics`` a table has a nullable float64 column for each metric,
+    too, whatever metrics there are.
     """
     columns = [pa.field(name, kind, nullable=bool(rest)) for name, kind, *rest in fields]
-    return pa.schema(columns, {"version": str(version)})
+    return pa.schema(columns, {"version": str(version)} | ({"metrics": "float64"} if metrics else {}))
 
 
 REGION = pa.struct([pa.field("concept", pa.string()), pa.field("box", BOX)])
@@ -95,7 +96,7 @@ CASES = _schema(
     ("patient_id", pa.string()),
     ("split", pa.string()),
     ("finding", pa.string()),
-    ("control", pa.string()),  # honest | shortcut
+    ("control", pa.string()),  # what the model was given: honest | shortcut | both | either | global
     ("question", pa.string()),  # the full prompt
     ("answer", pa.string()),  # what the model wrote on the original film
     ("right", pa.bool_()),
@@ -106,6 +107,13 @@ CASES = _schema(
     ("passed", pa.int64()),  # seeds that passed every gate together
     ("kept", pa.bool_()),  # verified, and drawn for the benchmark
     ("reason", pa.string()),  # kept | wrong | unparsable | not flipped | not stayed | surplus (verified, not drawn)
+    ("cause", BOXES, None),  # what the answer was shown to depend on, native pixels; empty: no region; null: not known
+    (
+        "verified",
+        pa.bool_(),
+        None,
+    ),  # the films with and without each part are answered as the control says, all of them
+    ("pair", pa.string(), None),  # shared by two cases on one film and question, answered alike from different causes
 )
 CONCEPTS = _schema(*_SAMPLE, ("concept", pa.string()), ("box", BOX), ("reference", pa.string()), ("cost", pa.float64()))
 EFFECT = pa.struct([pa.field("concept", pa.string()), pa.field("box", BOX), pa.field("effect", pa.float64())])
@@ -126,53 +134,52 @@ ATTRIBUTIONS = _schema(
 SCORES = _schema(
     ("entry", pa.string()),
     *_CASE,
-    ("protocol", pa.string()),  # medground | paper
-    ("iou", pa.float64()),
-    ("f1", pa.float64()),
-    ("precision", pa.float64()),
-    ("recall", pa.float64()),
-    ("hit", pa.float64()),  # pointing game: 1, 0, or the share of tied maxima that hit
-    ("energy", pa.float64()),  # share of the positive evidence inside the regions
-    ("average_precision", pa.float64()),
+    ("protocol", pa.string()),  # medground | published
     ("problem", pa.string(), None),  # why a case scored the worst value
-)
+    version=2,
+    metrics=True,
+)  # and a column for each metric, null where a case does not have what it needs
 FAITHFULNESS = _schema(
     ("entry", pa.string()),
     *_CASE,
     ("deletion", pa.float64()),  # area under the answer's probability as the film goes, hottest first; small is good
-    ("insertion", pa.float64()),  # the same as the blurred film becomes sharp again; large is good
+    ("insertion", pa.float64()),  # the same as the film comes back; large is good
     ("problem", pa.string(), None),  # why a case scored the worst value: deletion 1, insertion 0
+)
+SANITY = _schema(
+    ("entry", pa.string()),
+    *_CASE,
+    ("check", pa.string()),  # what was done to the model, the question or the film
+    ("similarity", pa.float64()),  # of the map and the one it is held against, -1..1
+    ("null", pa.float64()),  # of the map and one of another case
 )
 BOARD = _schema(
     ("track", pa.string()),  # "all", or mode=..., model=..., source=..., finding=... ; split is its own column
     ("split", pa.string()),
     ("entry", pa.string()),
     ("kind", pa.string()),  # method | floor | submission
-    ("cases", pa.int64()),
+    ("cases", pa.int64()),  # verified honest ones
     ("coverage", pa.float64()),  # share of the track's cases with a valid attribution
-    ("iou", pa.float64()),
-    ("iou_low", pa.float64()),
-    ("iou_high", pa.float64()),
-    ("f1", pa.float64()),
-    ("precision", pa.float64()),
-    ("recall", pa.float64()),
-    ("hit", pa.float64()),
-    ("energy", pa.float64()),
-    ("average_precision", pa.float64()),
-    ("rank", pa.int64()),
-    ("rank_low", pa.int64()),
-    ("rank_high", pa.int64()),
-    ("tie", pa.string()),  # letters; entries that share one cannot be told apart
+    ("ranked", pa.bool_(), None),  # or listed apart
+    ("reason", pa.string(), None),  # why it is not ranked
+    ("order", pa.string(), None),  # the metric that the order of the track rests on
+    ("follows_from", pa.string(), None),  # pairs of the track, or the board that follows was carried over from
+    ("pairs", pa.int64(), None),
+    ("over_floor", pa.float64(), None),  # IoU less that of the best floor
+    ("over_floor_low", pa.float64(), None),
+    ("over_floor_high", pa.float64(), None),
+    ("rank", pa.int64(), None),
+    ("rank_low", pa.int64(), None),
+    ("rank_high", pa.int64(), None),
+    ("tie", pa.string(), None),  # letters; ranked entries that share one cannot be told apart
+    ("order_low_models", pa.float64(), None),  # interval of the order's metric when the models are drawn again, too
+    ("order_high_models", pa.float64(), None),
     ("seconds", pa.float64(), None),  # mean a case
-    ("iou_published", pa.float64(), None),  # the same mean under the paper's scorer
-    ("measured", pa.int64()),  # of the cases, those on which deletion and insertion were measured; without any: null
-    ("deletion", pa.float64(), None),
-    ("deletion_low", pa.float64(), None),
-    ("deletion_high", pa.float64(), None),
-    ("insertion", pa.float64(), None),
-    ("insertion_low", pa.float64(), None),
-    ("insertion_high", pa.float64(), None),
-)
+    ("iou_published", pa.float64(), None),  # the mean IoU under the paper's scorer
+    ("sanity", pa.string(), None),  # pass, or the checks that it fails
+    version=2,
+    metrics=True,
+)  # and three columns for each metric: its mean, and the ends of its interval, _low and _high
 
 
 def write_table(rows: Iterable[Mapping] | pa.Table, schema: pa.Schema, path: Path | str, **settings) -> None:
@@ -184,10 +191,11 @@ def write_table(rows: Iterable[Mapping] | pa.Table, schema: pa.Schema, path: Pat
     """
     path = Path(path)
     if not isinstance(rows, pa.Table):
-        rows = _checked(list(rows), schema, path)
+        rows = as_table(list(rows), schema, path)
+    schema = with_metrics(schema, rows.schema.names)
     _no_nulls(rows, schema, path)
     about = json.dumps({"version": version(schema), **settings}, sort_keys=True)
-    table = rows.cast(schema).combine_chunks().replace_schema_metadata({_ABOUT: about})
+    table = rows.select(schema.names).cast(schema).combine_chunks().replace_schema_metadata({_ABOUT: about})
     with replacing(path) as partial:
         with pq.ParquetWriter(partial, table.schema, compression="zstd", write_page_checksum=True) as writer:
             writer.write_table(table)
@@ -212,6 +220,19 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise MedgroundError(f"{path} is not a readable Parquet file ({error}): delete it; {remedy(path)}") from None
     return _fitted(table, schema, path, about.get("version"))
+
+
+def with_metrics(schema: pa.Schema, names: Iterable[str]) -> pa.Schema:
+    """``schema`` with a nullable float64 column for each of ``names`` that it lacks, where it has a place for metrics:
+    that of SCORES and BOARD. Any other schema is returned as it is."""
+    if not _has_metrics(schema):
+        return schema
+    more = [pa.field(name, pa.float64()) for name in dict.fromkeys(names) if name not in schema.names]
+    return pa.schema([*schema, *more], metadata=schema.metadata)
+
+
+def _has_metrics(schema: pa.Schema) -> bool:
+    return b"metrics" in (schema.metadata or {})
 
 
 def read_rows(path: Path | str, schema: pa.Schema) -> list[dict]:
@@ -247,12 +268,13 @@ def _about(schema: pa.Schema) -> dict:
 def _fitted(table: pa.Table, schema: pa.Schema, path: Path, written: int | None) -> pa.Table:
     """The table with the columns of ``schema``, if that can be; ``written`` is its version, where it has one."""
     known = version(schema)
+    schema = with_metrics(schema, (f.name for f in table.schema if pa.types.is_float64(f.type)))
     if written is not None and written > known:
         raise MedgroundError(
             f"{path} was written by a newer medground (version {written} of this table; this one knows {known}): "
             f"update medground, or make it anew: delete it; {remedy(path)}"
         )
-    older = written is not None and written < known
+    older = (written or (1 if _has_metrics(schema) else known)) < known
     missing = [f.name for f in schema if f.name not in table.schema.names and not f.nullable]
     unknown = [name for name in table.schema.names if name not in schema.names and not older]
     if missing or unknown:
@@ -294,7 +316,9 @@ def _check_seal(content: bytes) -> None:
         raise ValueError("its bytes are not those that were written")
 
 
-def _checked(rows: list[Mapping], schema: pa.Schema, path: Path) -> pa.Table:
+def as_table(rows: list[Mapping], schema: pa.Schema, path: Path | str = "a table") -> pa.Table:
+    """Rows as a table of ``schema``; MedgroundError names ``path`` and the column where a value does not fit."""
+    schema = with_metrics(schema, (name for row in rows for name in row))
     for number, row in enumerate(rows):
         strange = set(row) - set(schema.names)
         if strange:

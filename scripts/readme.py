@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from medground import ranking, records
+from medground import ranking, records, scoring
 from medground.phantom.lvlms import MODELS
 from medground.scoring.tables import load_cases
+from medground.submission.preview import draws
 
 START, END = "<!-- results: written by scripts/readme.py -->", "<!-- end of results -->"
 README = Path("README.md")
@@ -83,32 +84,40 @@ def kept(counts: pd.Series, bold: bool = False) -> dict[str, str]:
 
 
 def board() -> str:
-    """The overall track of the test split."""
+    """The overall track of the test split: the ranked entries, and then those that are listed apart."""
     rows = [r for r in records.read_rows("data/board/board.parquet", records.BOARD)
             if r["track"] == "all" and r["split"] == "test"]  # fmt: skip
+    on_board = [
+        one for one in scoring.METRICS.that_need("pair", "cause", "regions") if rows[0].get(one.name) is not None
+    ]
     shown = [
         {
-            "rank": f"{r['rank']} ({r['rank_low']}-{r['rank_high']})",
+            "rank": f"{r['rank']} ({r['rank_low']}-{r['rank_high']})" if r["ranked"] else "not ranked",
             "entry": f"`{r['entry']}`" + (" (floor)" if r["kind"] == "floor" else ""),
-            "IoU": f"{r['iou']:.3f} [{r['iou_low']:.3f}, {r['iou_high']:.3f}]",
-            "ties": r["tie"],
-            "pointing hit": f"{r['hit']:.3f}",
-            "energy inside": f"{r['energy']:.3f}",
-            "average precision": f"{r['average_precision']:.3f}",
-            **{name: "not measured" if r[name] is None else f"{r[name]:.3f}" for name in ("deletion", "insertion")},
+            **{one.arrow: _with_interval(r, one.name) for one in on_board},
+            "over the best floor": "" if r["over_floor"] is None else f"{r['over_floor']:+.3f}",
+            "ties": r["tie"] or "",
             "IoU, paper's scorer": "" if r["iou_published"] is None else f"{r['iou_published']:.3f}",
+            "sanity": r["sanity"] or "",
         }
-        for r in sorted(rows, key=lambda r: (r["rank"], r["entry"]))
+        for r in sorted(rows, key=lambda r: (not r["ranked"], r["rank"] or 0, -r[r["order"]], r["entry"]))
     ]
+    first = rows[0]
     return (
-        f"### The board\n\n{rows[0]['cases']} verified cases of test patients, honest answers of all models, both "
-        "modes and both sources.\n\n"
+        f"### The board\n\n{first['cases']} verified cases and {first['pairs']} pairs of test patients, all models, "
+        "both modes and both sources.\n\n"
         + table(shown)
-        + "\n\n*`medground board --split test`. Rank with its 95 % interval; IoU with the 95 % "
-        "interval of a bootstrap over patients; entries that share a letter cannot be told apart (paired bootstrap, "
-        f"Holm-corrected). Deletion (lower is better) and insertion (higher is better) are measured on "
-        f"{max(r['measured'] for r in rows)} of the cases.*"
+        + f"\n\n*`medground board --split test`. Ordered by {scoring.METRICS[first['order']].label.lower()}; rank with "
+        "its 95 % interval; 95 % intervals of a bootstrap over patients; entries that share a letter cannot be told "
+        "apart (paired bootstrap, Holm-corrected). Not ranked: floors, and entries whose interval reaches that of the "
+        "best one.*"
     )
+
+
+def _with_interval(row: dict, name: str) -> str:
+    if row[name] is None:
+        return ""
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
 def lead(entry: str = "medfocus") -> str:
@@ -116,10 +125,11 @@ def lead(entry: str = "medfocus") -> str:
     results = ranking.Results.of(
         records.read_table("data/scores/scores.parquet", records.SCORES), load_cases(Path("data"))
     )
-    drawn = records.made_by("data/board/board.parquet")["settings"]
-    drawn = {name: drawn[name] for name in ("resamples", "level", "seed")}
+    drawn = draws(Path("data/board/board.parquet"))
     tracks = ["all", "source=phantom_region", "source=phantom_lesion"]
-    leads = {t: {row["entry"]: row for row in ranking.lead(results, entry, t, "test", **drawn)} for t in tracks}
+    leads = {
+        t: {row["entry"]: row for row in ranking.lead(results, entry, t, "test", metric="iou", **drawn)} for t in tracks
+    }
     shown = []
     for other in leads["all"]:
         cells = [
@@ -131,8 +141,8 @@ def lead(entry: str = "medfocus") -> str:
     return (
         "### MedFocus against the others\n\n"
         + table(shown)
-        + f"\n\n*`medground compare {entry} --split test`. Paired differences of mean IoU with 95 % intervals of the "
-        "bootstrap over patients, each pair by itself.*"
+        + f"\n\n*`medground compare {entry} --split test --metric iou`. Paired differences of mean IoU with 95 % "
+        "intervals of the bootstrap over patients, each pair by itself.*"
     )
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from medground import engine, params, records
 from medground.attribution import by_entry
+from medground.attribution.faithfulness import measure
 from medground.scoring.entries import method_entry
-from medground.scoring.faithfulness import measure
 from medground.scoring.tables import load_cases
 from medground.submission import accepted
 

@@ -18,15 +18,14 @@ def main() -> None:
     cases = load_cases("data")
     facts = {entry["entry"]: entry for entry in files.read_json("data/scores/entries.json", list)}
     scores = records.read_table("data/scores/scores.parquet", records.SCORES)
-    measured = records.read_table("data/scores/faithfulness.parquet", records.FAITHFULNESS)
-    results = ranking.Results.of(scores, cases, measured)
+    results = ranking.Results.of(scores, cases)
     drawn = {"resamples": p.rank.bootstrap, "level": p.rank.level, "seed": p.seed}
     kinds = {name: entry["kind"] for name, entry in facts.items()}
     seconds = {name: entry["seconds"] for name, entry in facts.items()}
     rows = ranking.board(results, kinds, seconds, **drawn)
     dataset = dataset_version(cases)
     records.write_table(rows, records.BOARD, out / "board.parquet", settings={"dataset": dataset, **drawn})
-    said = ranking.summary(results, rows, dataset=dataset, resamples=p.rank.bootstrap, level=p.rank.level)
+    said = ranking.summary(results, rows, dataset=dataset, **drawn)
     files.write_json(said, out / "board.json")
     means = pd.DataFrame(ranking.localisation(results, **drawn))
     means["attribution"] = means["entry"] + ", " + means["model"] + ", " + means["mode"]

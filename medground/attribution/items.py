@@ -18,7 +18,8 @@ REFERENCES = Path("data/references/references.parquet")
 
 
 def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
-    """The rows of the cases table that the filter kept for ``model``, those of one prompt next to each other.
+    """The rows of the cases table that are to be explained for ``model``: those that the filter kept and those of
+    pairs, the ones of one prompt next to each other.
 
     Raises MedgroundError when the table knows nothing of the model; a model without kept cases gives an empty list.
     """
@@ -26,7 +27,7 @@ def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
     models = sorted({row["model"] for row in rows})
     if model not in models:
         raise MedgroundError(f"{CASES} has no case of model {model!r}; it has: {', '.join(models) or 'none'}")
-    kept = [row for row in rows if row["model"] == model and row["kept"]]
+    kept = [row for row in rows if row["model"] == model and (row["kept"] or row["pair"] is not None)]
     return sorted(kept, key=lambda row: (row["question"], row["answer"], row["source"], row["index"]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ def board(
 ) -> None:
     """Print the board of one track and split."""
     from .. import records
-    from ..ranking.show import show
+    from ..ranking.show import show, show_separates
 
     rows = records.read_rows(data / "board" / "board.parquet", records.BOARD)
     chosen = [row for row in rows if (row["track"], row["split"]) == (track, split)]
@@ -29,6 +30,9 @@ def board(
             f"no track {track!r} in split {split!r}; tracks: {', '.join(tracks)}; splits: {', '.join(splits)}"
         )
     show(chosen)
+    told = data / "board" / "board.json"
+    if told.exists() and track == "all":
+        show_separates(json.loads(told.read_text()).get("separates", {}).get(split, {}), split)
 
 
 @app.command()
@@ -36,14 +40,20 @@ def compare(
     entry: Annotated[str, typer.Argument(help="An entry of the board")],
     track: Annotated[str, typer.Option(help="all, or mode=..., model=..., source=..., finding=...")] = "all",
     split: Annotated[str, typer.Option(help="dev, test or all")] = "all",
+    metric: Annotated[str, typer.Option(help="What to compare; else what the track is ordered by")] = "",
     data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
 ) -> None:
-    """How far an entry is ahead of each other one: paired differences of mean IoU, with intervals."""
+    """How far an entry is ahead of each other one: paired differences with intervals, and what can be told."""
     from .. import ranking, records
-    from ..ranking.show import show_lead
+    from ..ranking.show import show_lead, show_separates
     from ..scoring.tables import load_cases
+    from ..submission.preview import draws
 
     results = ranking.Results.of(records.read_table(data / "scores/scores.parquet", records.SCORES), load_cases(data))
-    drawn = records.made_by(data / "board/board.parquet")["settings"]
-    drawn = {name: drawn[name] for name in ("resamples", "level", "seed")}
-    show_lead(entry, ranking.lead(results, entry, track, split, **drawn), track, split)
+    drawn = draws(data / "board/board.parquet")
+    rows = ranking.lead(results, entry, track, split, metric=metric or None, **drawn)
+    show_lead(entry, rows, track, split)
+    told = data / "board" / "board.json"
+    if told.exists():
+        known = json.loads(told.read_text()).get("separates", {}).get(split, {})
+        show_separates({name: numbers for name, numbers in known.items() if name == rows[0]["metric"]}, split)

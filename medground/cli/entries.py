@@ -41,16 +41,19 @@ def score(
     ),
 ) -> None:
     """Score an entry as the board does, and say where it would stand. Invalid cases score the worst value."""
+    import numpy as np
+
     from ..ranking.show import show
     from ..submission import preview
 
-    faithful = preview.measured(folder, data, split, most, out) if faithfulness else None
-    report, rows = preview.against_board(folder, data, split, faithful)
+    report, rows = preview.against_board(folder, data, split)
     if not report.valid:
         print(report.text())
     show(rows, marked=preview.NAME)
     if faithfulness:
-        print(f"{out}: deletion and insertion of each case")
+        table = preview.measured(folder, data, split, most, out)
+        means = ", ".join(f"{name} {np.mean(table[name]):.3f}" for name in ("deletion", "insertion"))
+        print(f"{out}: deletion and insertion of {len(table)} cases; {means}")
 
 
 @app.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import yaml
 
+from ..scoring import METRICS
 from ..scoring.boxes import MAX_BOXES, MIN_AREA, QUANTILE
 from . import croissant, licences, tables
 from .facts import Facts, share
@@ -215,27 +216,38 @@ def _baselines(facts: Facts) -> str:
         ranked = [row for row in rows if row["track"] == "all"]
         parts.append(f"{split}, all models, modes, sources and findings together:\n\n" + _table(_ranked(ranked)))
     return (
-        "## Baselines\n\nMean IoU of the union of boxes with its 95 % interval by bootstrap over patients; entries "
-        "that share a letter cannot be told apart. Floors need no model: a method should beat them.\n\n"
+        "## Baselines\n\nMeans with their 95 % intervals by bootstrap over patients; entries that share a letter "
+        "cannot be told apart. Ranked are entries that follow the model that they explain; the others are listed "
+        "apart.\n\n"
+        + "".join(f"- *{one.arrow}*: {one.help}.\n" for one in METRICS.values() if one.needs != "model")
+        + "\n"
         + "\n\n".join(parts)
     )
 
 
 def _ranked(rows: Iterable[dict]) -> list[dict]:
-    return [
-        {
-            "rank": f"{row['rank_low']}-{row['rank_high']}" if row["rank_low"] < row["rank_high"] else row["rank"],
-            "entry": row["entry"],
-            "kind": row["kind"],
-            "cases": row["cases"],
-            "IoU": f"{row['iou']:.3f} ({row['iou_low']:.3f}-{row['iou_high']:.3f})",
-            "F1": f"{row['f1']:.3f}",
-            "pointing hit": f"{row['hit']:.3f}",
-            "energy inside": f"{row['energy']:.3f}",
-            "tie": row["tie"],
+    """The track as its order has it: the ranked entries, and then those that are listed apart."""
+    shown = []
+    for row in sorted(rows, key=lambda row: (not row["ranked"], row["rank"] or 0, row["entry"])):
+        rank = "" if not row["ranked"] else row["rank"] if row["rank_low"] == row["rank_high"] else None
+        numbers = {
+            metric.arrow: f"{row[metric.name]:.3f} ({row[metric.name + '_low']:.3f}-{row[metric.name + '_high']:.3f})"
+            for metric in METRICS.values()
+            if row.get(metric.name) is not None and row.get(f"{metric.name}_low") is not None
         }
-        for row in sorted(rows, key=lambda row: (row["rank"], row["entry"]))
-    ]
+        shown.append(
+            {
+                "rank": f"{row['rank_low']}-{row['rank_high']}" if rank is None else rank,
+                "entry": row["entry"],
+                "kind": row["kind"],
+                "cases": row["cases"],
+                **numbers,
+                "tie": row["tie"] or "",
+                "not ranked": row["reason"] or "",
+            }
+        )
+    heads = list(dict.fromkeys(name for row in shown for name in row))
+    return [{name: row.get(name, "") for name in heads} for row in shown]
 
 
 def _protocols(facts: Facts) -> str:

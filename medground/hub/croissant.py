@@ -75,7 +75,7 @@ CONTEXT = {
     "repeated": "cr:repeated",
     "source": "cr:source",
 }
-_DATA_TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float"}
+_DATA_TYPES = {"string": "sc:Text", "int64": "sc:Integer", "bool": "sc:Boolean", "double": "sc:Float"}
 
 
 def _file(path: Path, folder: Path) -> dict:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from .. import records
+from ..ranking import board_columns
 from .licences import Kind
 
 IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])  # the Image feature of `datasets`
@@ -50,7 +51,7 @@ _RETENTION = (
     *_columns(Kind.KEY, pa.string(), "control"),
     *_columns(Kind.VERDICT, pa.int64(), "asked", "right", "flipped", "stayed", "kept"),
 )
-_BASELINES = tuple(Column(field.name, field.type, Kind.AGGREGATE) for field in records.BOARD)
+_BASELINES = tuple(Column(field.name, field.type, Kind.AGGREGATE) for field in board_columns())
 
 CONFIGS: dict[str, tuple[Column, ...]] = {
     "direct": _CASES,

@@ -1,7 +1,8 @@
-"""The board: every entry on every track and split, ranked by mean IoU under the ``medground`` protocol.
+"""The board: every entry on every track and split; those that follow the model are ranked, the others listed apart.
 
-Kept cases of ``control == "shortcut"`` are not on the board. There the model answered from a marker that lies outside
-every expert region, so a faithful map is a wrong one; they exist to test the filter.
+What a track is ordered by is the first of `ORDER` that it has: the share of pairs in which an entry follows the model,
+or, without pairs, localisation that knows no size. An entry is ranked where the interval of that number lies above the
+interval of every floor; see docs/protocol.md for why.
 """
 
 from __future__ import annotations
@@ -9,64 +10,89 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-from .. import __version__
+from .. import __version__, records
 from ..errors import MedgroundError
-from ..scoring import METRICS
-from .bootstrap import interval, paired_difference, paired_p, resample_patients
+from ..scoring.metrics import METRICS
+from ..scoring.tables import localised
+from .bootstrap import (
+    LEVEL,
+    RESAMPLES,
+    exact_interval,
+    interval,
+    paired_difference,
+    paired_p,
+    resample_models,
+    resample_patients,
+    separates,
+)
 from .ties import differ, letters, rank_intervals
 
 TRACKS = ("mode", "model", "source", "finding")
 SPLITS = ("dev", "test", "all")
-FAITHFUL = ("deletion", "insertion")
+ORDER = ("follows", "iou_at_area")
+LEAD = "iou_at_area"  # what `over_floor` is the lead in
 ENDS = ("_low", "_high")
+MULTIPLICITY = "Within a track, all pairs of ranked entries are tested together (Holm); tracks are not corrected for."
+
+
+@dataclass(frozen=True)
+class Units:
+    """What a metric is a mean over: ``values`` ``[metrics, entries, units]`` with the patient and model of each unit.
+
+    Units are cases, or for ``follows`` pairs of cases, whose model is that of both.
+    """
+
+    names: list[str]
+    values: np.ndarray
+    patients: list
+    models: list
+
+    def of(self, name: str) -> np.ndarray:
+        """``[entries, units]`` of one metric."""
+        return self.values[self.names.index(name)]
 
 
 @dataclass(frozen=True)
 class Results:
-    """Scores as arrays: ``values [metrics, entries, cases]`` in the order of METRICS, ``published [entries, cases]``
-    the IoU of the published scorer, ``valid [entries, cases]`` whether the attribution could be scored, and
-    ``measured [2, entries, cases]`` deletion and insertion, NaN where they were not measured."""
+    """Scores as arrays over entries and cases: ``values`` of each metric, NaN where a case does not have what it needs,
+    ``published``, the IoU of the published scorer, and ``valid``, whether the attribution could be scored."""
 
     entries: list[str]
     cases: list[Mapping]
-    values: np.ndarray
+    values: Mapping[str, np.ndarray]
     published: np.ndarray
     valid: np.ndarray
-    measured: np.ndarray
 
     @classmethod
-    def of(cls, scores: pa.Table, cases: Sequence[Mapping], faithfulness: pa.Table | None = None) -> Results:
-        """From `records.SCORES`, the kept cases and `records.FAITHFULNESS`.
+    def of(cls, scores: pa.Table, cases: Sequence[Mapping]) -> Results:
+        """From `records.SCORES` and the cases of the benchmark.
 
-        An entry without a row of scores for a case has the worst value there; without a row of faithfulness, none.
+        An entry without a row for a case has the worst value there, wherever another entry has a number.
         """
-        cases = [case for case in cases if case["control"] != "shortcut"]
-        entries = sorted(set(scores["entry"].to_pylist()))
+        cases, entries = list(cases), sorted(set(scores["entry"].to_pylist()))
         place = {case["case_id"]: number for number, case in enumerate(cases)}
         numbers = {entry: number for number, entry in enumerate(entries)}
-        values = np.zeros((len(METRICS), len(entries), len(cases)))
-        published, valid = np.zeros(values.shape[1:]), np.zeros(values.shape[1:], bool)
-        for batch in scores.to_batches():
-            rows = np.array([numbers[entry] for entry in batch["entry"].to_pylist()], int)
-            columns = np.array([place.get(case, -1) for case in batch["case_id"].to_pylist()], int)
-            ours = np.array([protocol == "medground" for protocol in batch["protocol"].to_pylist()], bool)
-            for chosen, is_ours in ((ours & (columns >= 0), True), (~ours & (columns >= 0), False)):
-                at = rows[chosen], columns[chosen]
-                if not is_ours:
-                    published[at] = batch["iou"].to_numpy()[chosen]
-                    continue
-                valid[at] = batch["problem"].is_null().to_numpy(zero_copy_only=False)[chosen]
-                for number, name in enumerate(METRICS):
-                    values[(number, *at)] = batch[name].to_numpy()[chosen]
-        measured = np.full((len(FAITHFUL), *published.shape), np.nan)
-        for row in faithfulness.to_pylist() if faithfulness else ():
-            if row["entry"] in numbers and row["case_id"] in place:
-                measured[:, numbers[row["entry"]], place[row["case_id"]]] = [row[name] for name in FAITHFUL]
-        return cls(entries, cases, values, published, valid, measured)
+        rows = np.array([numbers[entry] for entry in scores["entry"].to_pylist()], int)
+        columns = np.array([place.get(case, -1) for case in scores["case_id"].to_pylist()], int)
+        ours = np.array([protocol == "medground" for protocol in scores["protocol"].to_pylist()], bool)
+        here, theirs = ours & (columns >= 0), ~ours & (columns >= 0)
+        shape = len(entries), len(cases)
+        names = [name for name in METRICS if name in scores.schema.names]
+        values = {name: np.full(shape, np.nan) for name in names}
+        for name in names:
+            column = scores[name].to_numpy()
+            values[name][rows[here], columns[here]] = column[here]
+            known = ~np.isnan(values[name]).all(0)
+            values[name][:, known] = np.nan_to_num(values[name][:, known], nan=METRICS[name].worst)
+        published, valid = np.zeros(shape), np.zeros(shape, bool)
+        published[rows[theirs], columns[theirs]] = scores["iou"].to_numpy()[theirs]
+        valid[rows[here], columns[here]] = scores["problem"].is_null().to_numpy()[here]
+        return cls(entries, cases, values, published, valid)
 
     def tracks(self) -> Iterator[tuple[str, np.ndarray]]:
         """``all`` and each ``mode=...``, ``model=...``, ``source=...``, ``finding=...`` with its bool mask of cases."""
@@ -80,34 +106,49 @@ class Results:
         """The bool mask of the cases of ``dev``, ``test`` or ``all``."""
         return np.array([split in ("all", case["split"]) for case in self.cases], bool)
 
-    def resampled(self, chosen: np.ndarray, name: str, resamples: int, seed: int) -> tuple[np.ndarray, int]:
-        """Resampled mean IoU ``[resamples, entries]`` of the chosen cases and the number of their patients.
+    @cached_property
+    def localised(self) -> np.ndarray:
+        """The bool mask of the cases whose answer comes from the expert's region."""
+        return np.array([localised(case) for case in self.cases], bool)
 
-        The draws depend on the seed and the name of the choice alone: a new entry does not move the others.
+    @cached_property
+    def pairs(self) -> np.ndarray:
+        """``[pairs, 2]`` places of the two cases of each pair on which ``follows`` was measured under both models."""
+        if "follows" not in self.values:
+            return np.zeros((0, 2), int)
+        both: dict[str, list[int]] = {}
+        for number, case in enumerate(self.cases):
+            if case.get("pair") is not None and not np.isnan(self.values["follows"][:, number]).any():
+                both.setdefault(case["pair"], []).append(number)
+        return np.array([pair for pair in both.values() if len(pair) == 2], int).reshape(-1, 2)
+
+    def units(self, chosen: np.ndarray) -> list[Units]:
+        """What the metrics of the chosen cases are means over, by what they need; a need without any unit is left out.
+
+        Localisation is measured on cases whose answer comes from the expert's region, causes on the cases of pairs,
+        ``follows`` on pairs of which at least one case is chosen.
         """
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        patients = [case["patient_id"] for case, inside in zip(self.cases, chosen, strict=True) if inside]
-        return resample_patients(self.values[METRICS.index("iou")][:, chosen], patients, resamples, rng)
-
-    def faithful(
-        self, chosen: np.ndarray, name: str, *, resamples: int, level: float, seed: int
-    ) -> dict[str, list[float | None]]:
-        """Columns over entries: how many of the chosen cases were ``measured``, and the mean ``deletion`` and
-        ``insertion`` on those, each with the ends of its interval; None without any."""
-        known = ~np.isnan(self.measured[0]) & chosen
-        columns = {"measured": known.sum(1).tolist()}
-        columns |= {f"{metric}{end}": [None] * len(self.entries) for metric in FAITHFUL for end in ("", *ENDS)}
-        for cases in np.unique(known[known.any(1)], axis=0):  # entries that were measured on the same cases
-            alike = np.flatnonzero((known == cases).all(1))
-            patients = [case["patient_id"] for case, inside in zip(self.cases, cases, strict=True) if inside]
-            for metric, values in zip(FAITHFUL, self.measured, strict=True):
-                values = values[np.ix_(alike, cases)]
-                rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-                ends = interval(*resample_patients(values, patients, resamples, rng), level)
-                for end, numbers in zip(("", *ENDS), (values.mean(1), *ends), strict=True):
-                    for entry, number in zip(alike, numbers.tolist(), strict=True):
-                        columns[f"{metric}{end}"][entry] = number
-        return columns
+        known = [name for name in METRICS if name in self.values]
+        paired = np.array([case.get("pair") is not None for case in self.cases], bool)
+        found = []
+        for need, where in (("regions", self.localised), ("cause", paired)):
+            names = [name for name in known if METRICS[name].needs == need]
+            names = [name for name in names if not np.isnan(self.values[name][:, chosen & where]).all()]
+            if not names:
+                continue
+            values = np.stack([self.values[name] for name in names])
+            here = np.flatnonzero(chosen & where & ~np.isnan(values).any((0, 1)))
+            cases = [self.cases[number] for number in here]
+            found.append(
+                Units(names, values[:, :, here], [c["patient_id"] for c in cases], [c["model"] for c in cases])
+            )
+        first, second = self.pairs[chosen[self.pairs].any(1)].T
+        if first.size:
+            both = (self.values["follows"][:, first] * self.values["follows"][:, second])[None]
+            cases = [(self.cases[a], self.cases[b]) for a, b in zip(first, second, strict=True)]
+            models = ["\n".join(sorted((a["model"], b["model"]))) for a, b in cases]
+            found.append(Units(["follows"], both, [a["patient_id"] for a, _ in cases], models))
+        return [units for units in found if units.patients]
 
 
 def board(
@@ -115,22 +156,35 @@ def board(
     kinds: Mapping[str, str],
     seconds: Mapping[str, float | None],
     *,
-    resamples: int = 1000,
-    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
     seed: int = 0,
+    carried: Sequence[Mapping] = (),
+    carried_from: str = "",
+    sanity: Mapping[str, str] | None = None,
 ) -> list[dict]:
-    """Rows of `records.BOARD`, best first within each track and split; every entry is on every track.
+    """Rows of `records.BOARD`, in order within each track and split; every entry is on every track.
 
-    ``kinds`` says method, floor or submission for each entry; ``seconds`` is its mean time a case, if known.
+    ``kinds`` says method, floor or submission for each entry; ``seconds`` is its mean time a case, ``sanity`` what its
+    sanity checks say, if known. Tracks without pairs carry ``follows`` over: from the track ``all`` of their split, or
+    from ``carried``, rows of another board, which ``carried_from`` names.
     """
     drawn = {"resamples": resamples, "level": level, "seed": seed}
-    return [
-        row
-        for track, of_track in results.tracks()
-        for split in SPLITS
-        if (chosen := of_track & results.split(split)).any()
-        for row in ranked(results, chosen, {"track": track, "split": split}, kinds, seconds, **drawn)
-    ]
+    rows = []
+    for split in SPLITS:
+        own, label = list(carried), carried_from
+        for track, of_track in results.tracks():
+            chosen = of_track & results.split(split)
+            if not results.units(chosen):
+                continue
+            place = {"track": track, "split": split}
+            found = ranked(
+                results, chosen, place, kinds, seconds, **drawn, carried=own, carried_from=label, sanity=sanity
+            )
+            if track == "all" and found[0]["follows_from"] == "pairs":
+                own, label = found, "the pairs of all cases"
+            rows += found
+    return sorted(rows, key=lambda row: row["track"] != "all")  # stable: all tracks of a split follow each other
 
 
 def ranked(
@@ -140,43 +194,69 @@ def ranked(
     kinds: Mapping[str, str],
     seconds: Mapping[str, float | None],
     *,
-    resamples: int = 1000,
-    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
     seed: int = 0,
+    carried: Sequence[Mapping] = (),
+    carried_from: str = "",
+    sanity: Mapping[str, str] | None = None,
 ) -> list[dict]:
-    """One track of the `board`: rows of the ``chosen`` cases (bool mask, at least one), which begin with ``place``."""
-    name = "/".join(place.values())
-    means, patients = results.resampled(chosen, name, resamples, seed)
-    metrics = dict(zip(METRICS, results.values[:, :, chosen].mean(2), strict=True))
-    iou = metrics["iou"]
-    different = differ(paired_p(iou, means, patients), level)
-    low, high = interval(means, patients, level)
-    rank_low, rank_high = rank_intervals(iou, different)
-    columns = {
-        **metrics,
-        "coverage": results.valid[:, chosen].mean(1),
-        "iou_low": low,
-        "iou_high": high,
-        "rank": 1 + (iou[None, :] > iou[:, None]).sum(1),
-        "rank_low": rank_low,
-        "rank_high": rank_high,
-        "tie": np.array(letters(iou, different), object),
-        "iou_published": results.published[:, chosen].mean(1),
+    """One track of the `board`: rows of the ``chosen`` cases (bool mask), which begin with ``place``; the ranked
+    entries, best first, and then the others in the same order.
+
+    The draws depend on the seed and the place alone: a new entry does not move the others' intervals.
+    """
+    name, entries = "/".join(place.values()), results.entries
+    columns: dict[str, list] = {metric: [None] * len(entries) for metric in _columns()}
+    draws: dict[str, tuple[np.ndarray, np.ndarray, int]] = {}
+    for units in results.units(chosen):
+        stacked = units.values.reshape(-1, len(units.patients))
+        means, patients = resample_patients(stacked, units.patients, resamples, _rng(seed, name))
+        means = means.reshape(resamples, len(units.names), len(entries))
+        for number, metric in enumerate(units.names):
+            observed = units.values[number].mean(1)
+            low, high = interval(means[:, number], patients, level)
+            if metric == "follows":
+                least, most = exact_interval(observed, patients, level)
+                low, high = np.minimum(low, least), np.maximum(high, most)
+            draws[metric] = observed, means[:, number], patients
+            for column, numbers in zip(("", *ENDS), (observed, low, high), strict=True):
+                columns[metric + column] = numbers.tolist()
+    order = next(metric for metric in ORDER if metric in draws)
+    observed, means, patients = draws[order]
+    floor = np.array([kinds[entry] == "floor" for entry in entries], bool)
+    columns |= _carried(entries, carried) if order != "follows" else {}
+    reasons = _reasons(entries, columns, order, floor, carried_from)
+    is_ranked = np.array([reason is None for reason in reasons], bool)
+    of_models = next(units for units in results.units(chosen) if order in units.names)
+    columns |= _over_models(of_models, order, level, resamples, _rng(seed, name))
+    columns |= _over_floor(draws, floor, level)
+    columns |= _places(observed, means, patients, level, is_ranked)
+    cases = chosen & results.localised
+    every = cases if cases.any() else chosen
+    columns |= {
+        "coverage": results.valid[:, chosen].mean(1).tolist(),
+        "iou_published": results.published[:, every].mean(1).tolist(),
+        "reason": reasons,
+        "ranked": is_ranked.tolist(),
+        "sanity": [(sanity or {}).get(entry) for entry in entries],
+        "seconds": [seconds.get(entry) for entry in entries],
+        "kind": [kinds[entry] for entry in entries],
+        "entry": entries,
     }
-    lists = {name: column.tolist() for name, column in columns.items()}
-    lists |= results.faithful(chosen, name, resamples=resamples, level=level, seed=seed)
-    rows = []
-    for number in np.argsort(-iou, kind="stable"):
-        entry = results.entries[number]
-        known = {
-            **place,
-            "entry": entry,
-            "kind": kinds[entry],
-            "cases": int(chosen.sum()),
-            "seconds": seconds.get(entry),
-        }
-        rows.append({**known, **{name: values[number] for name, values in lists.items()}})
-    return rows
+    same = {
+        "cases": int(cases.sum()),
+        "order": order,
+        "pairs": int(chosen[results.pairs].any(1).sum()),
+        "follows_from": "pairs" if order == "follows" else (carried_from or None),
+    }
+    best_first = np.lexsort((-observed, ~is_ranked))
+    return [{**place, **same, **{key: values[number] for key, values in columns.items()}} for number in best_first]
+
+
+def board_columns() -> pa.Schema:
+    """`records.BOARD` with the columns of all metrics that are on it."""
+    return records.with_metrics(records.BOARD, _columns())
 
 
 def lead(
@@ -185,58 +265,172 @@ def lead(
     track: str = "all",
     split: str = "all",
     *,
-    resamples: int = 1000,
-    level: float = 0.95,
+    metric: str | None = None,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> list[dict]:
-    """How far ``entry`` is ahead of each other entry: mean IoU of both and `paired_difference`, least lead first.
+    """How far ``entry`` is ahead of each other entry in a metric: both means and `paired_difference`, least lead first.
 
-    Each row has ``entry`` (the other), ``iou``, ``difference``, ``low``, ``high`` and ``p`` (one pair, uncorrected).
-    Raises MedgroundError for an unknown entry, or a track or split without cases.
+    ``metric`` is what the track is ordered by, unless it is given. Each row has ``entry`` (the other), ``metric``,
+    ``value``, ``difference``, ``low``, ``high`` and ``p`` (one pair, uncorrected).
+    Raises MedgroundError for an unknown entry or metric, or a track or split without cases.
     """
     if entry not in results.entries:
         raise MedgroundError(f"the board has no entry {entry!r}; it has: {', '.join(results.entries)}")
     tracks = dict(results.tracks())
-    if track not in tracks or not (chosen := tracks[track] & results.split(split)).any():
+    found = results.units(tracks[track] & results.split(split)) if track in tracks else []
+    if not found:
         raise MedgroundError(f"no cases on track {track!r} in split {split!r}; tracks: {', '.join(tracks)}")
-    iou = dict(zip(results.entries, results.values[METRICS.index("iou")][:, chosen], strict=True))
-    patients = [case["patient_id"] for case, inside in zip(results.cases, chosen, strict=True) if inside]
+    names = [name for units in found for name in units.names]
+    metric = metric or next(name for name in ORDER if name in names)
+    units = next((units for units in found if metric in units.names), None)
+    if units is None:
+        raise MedgroundError(f"no metric {metric!r} on track {track!r}; it has: {', '.join(names)}")
+    values = dict(zip(results.entries, units.of(metric), strict=True))
     drawn = {"resamples": resamples, "level": level, "seed": seed}
     rows = [
-        {"entry": other, "iou": float(values.mean()), **paired_difference(iou[entry], values, patients, **drawn)}
-        for other, values in iou.items()
+        {
+            "entry": other,
+            "metric": metric,
+            "value": float(theirs.mean()),
+            **paired_difference(values[entry], theirs, units.patients, **drawn),
+        }
+        for other, theirs in values.items()
         if other != entry
     ]
     return sorted(rows, key=lambda row: row["difference"])
 
 
-def localisation(results: Results, *, resamples: int = 1000, level: float = 0.95, seed: int = 0) -> list[dict]:
+def localisation(results: Results, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> list[dict]:
     """Mean IoU with its interval by ``entry``, ``model`` and ``mode``: what the plots draw."""
     rows = []
     keys = np.array([f"{case['model']}\n{case['mode']}" for case in results.cases], object)
-    for key in sorted(set(keys)):
+    for key in sorted(set(keys[results.localised])):
         model, mode = key.split("\n")
-        means, patients = results.resampled(keys == key, key, resamples, seed)
-        iou = results.values[METRICS.index("iou")][:, keys == key].mean(1)
-        for entry, mean, low, high in zip(results.entries, iou, *interval(means, patients, level), strict=True):
+        units = results.units(keys == key)[0]
+        iou = units.of("iou")
+        means, patients = resample_patients(iou, units.patients, resamples, _rng(seed, key))
+        ends = interval(means, patients, level)
+        for entry, mean, low, high in zip(results.entries, iou.mean(1), *ends, strict=True):
             numbers = {"iou": float(mean), "iou_low": float(low), "iou_high": float(high)}
             rows.append({"entry": entry, "model": model, "mode": mode, **numbers})
     return rows
 
 
-def summary(results: Results, rows: Sequence[Mapping], *, dataset: str, resamples: int, level: float) -> dict:
-    """What ``board.json`` says: what was ranked and how, and the track ``all`` of both splits, best first."""
-    shown = ("entry", "kind", "coverage", "iou", "iou_low", "iou_high", "rank", "rank_low", "rank_high", "tie")
+def summary(
+    results: Results, rows: Sequence[Mapping], *, dataset: str, resamples: int, level: float, seed: int = 0
+) -> dict:
+    """What ``board.json`` says: what was ranked and how, what differences the benchmark separates in each split, and
+    the track ``all`` of both splits in its order."""
+    shown = ("entry", "kind", "coverage", "ranked", "reason", "follows", "follows_low", "follows_high", "iou_at_area",
+             "over_floor", "iou", "iou_low", "iou_high", "rank", "rank_low", "rank_high", "tie", "sanity")  # fmt: skip
+    top = [row for row in rows if (row["track"], row["split"]) == ("all", "all")]
     return {
         "medground": __version__,
         "protocol": "medground",
         "dataset": dataset,
         "level": level,
         "resamples": resamples,
+        "seed": seed,
+        "multiplicity": MULTIPLICITY,
+        "order": top[0]["order"],
+        "follows_from": top[0]["follows_from"],
         "entries": len(results.entries),
         "patients": len({case["patient_id"] for case in results.cases}),
-        "cases": {split: int(results.split(split).sum()) for split in SPLITS},
-        "board": [
-            {name: row[name] for name in shown} for row in rows if (row["track"], row["split"]) == ("all", "all")
-        ],
+        "models": len({case["model"] for case in results.cases}),
+        "cases": {split: int((results.split(split) & results.localised).sum()) for split in SPLITS},
+        "pairs": {split: int(results.split(split)[results.pairs].any(1).sum()) for split in SPLITS},
+        "separates": {split: _separates(results, split, resamples, level, seed) for split in SPLITS},
+        "board": [{name: row[name] for name in shown} for row in top],
     }
+
+
+def _separates(results: Results, split: str, resamples: int, level: float, seed: int) -> dict[str, dict]:
+    found = {}
+    for units in results.units(results.split(split)):
+        for metric in set(units.names) & {*ORDER, "iou"}:
+            means, patients = resample_patients(units.of(metric), units.patients, resamples, _rng(seed, f"all/{split}"))
+            if told := separates(means, patients, level):
+                found[metric] = {name: round(number, 4) for name, number in told.items()} | {"patients": patients}
+    return dict(sorted(found.items()))
+
+
+def _columns() -> list[str]:
+    on_board = METRICS.that_need("regions", "cause", "pair")
+    return [metric.name + end for metric in on_board for end in ("", *ENDS)]
+
+
+def _rng(seed: int, name: str) -> np.random.Generator:
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _carried(entries: Sequence[str], carried: Sequence[Mapping]) -> dict[str, list]:
+    """``follows`` of another track or board, for the entries that it has."""
+    known = {row["entry"]: row for row in carried}
+    return {f"follows{end}": [known.get(entry, {}).get(f"follows{end}") for entry in entries] for end in ("", *ENDS)}
+
+
+def _reasons(
+    entries: Sequence[str], columns: Mapping[str, list], order: str, floor: np.ndarray, carried_from: str
+) -> list[str | None]:
+    """Why each entry is not ranked, or None where it is: a floor, or not above the floors in what orders the track, or
+    in ``follows`` where that was carried over."""
+    tested = [order] if order == "follows" or not carried_from else [order, "follows"]
+    reasons: list[str | None] = []
+    for number in range(len(entries)):
+        reason = "looks at no model" if floor[number] else None
+        for metric in tested:
+            low, highs = columns[f"{metric}_low"][number], columns[f"{metric}_high"]
+            against = [(highs[k], entries[k]) for k in np.flatnonzero(floor) if highs[k] is not None and k != number]
+            if reason or low is None or not against:
+                continue
+            high, best = max(against)
+            if low <= high:
+                mean, label = columns[metric][number], METRICS[metric].label.lower()
+                where = f", by {carried_from}" if metric != order else ""
+                reason = f"{label} {mean:.3f} from {low:.3f} is not above the floor {best}, up to {high:.3f}{where}"
+        reasons.append(reason)
+    return reasons
+
+
+def _over_models(units: Units, metric: str, level: float, resamples: int, rng: np.random.Generator) -> dict[str, list]:
+    """The interval of a metric when models are drawn again as well as patients; None for a single model."""
+    values, models = units.of(metric), len(set(units.models))
+    if models < 2 or len(set(units.patients)) < 2:
+        return {f"order{end}_models": [None] * len(values) for end in ENDS}
+    means = resample_models(values, units.patients, units.models, resamples, rng)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return {"order_low_models": low.tolist(), "order_high_models": high.tolist()}
+
+
+def _over_floor(draws: Mapping[str, tuple], floor: np.ndarray, level: float) -> dict[str, list]:
+    """The lead over the best floor, with its interval; None where the track has no localised case or no floor."""
+    if LEAD not in draws or not floor.any():
+        return {f"over_floor{end}": [None] * len(floor) for end in ("", *ENDS)}
+    observed, means, patients = draws[LEAD]
+    best = np.flatnonzero(floor)[np.argmax(observed[floor])]
+    if patients < 2:
+        low, high = np.full(len(floor), -1.0), np.ones(len(floor))
+    else:
+        low, high = interval(means - means[:, [best]], patients, level)
+    columns = zip(("", *ENDS), (observed - observed[best], low, high), strict=True)
+    return {f"over_floor{end}": numbers.tolist() for end, numbers in columns}
+
+
+def _places(
+    observed: np.ndarray, means: np.ndarray, patients: int, level: float, is_ranked: np.ndarray
+) -> dict[str, list]:
+    """Rank, its interval and tie letters of the ranked entries, compared among each other; None for the others."""
+    columns: dict[str, list] = {name: [None] * len(observed) for name in ("rank", "rank_low", "rank_high", "tie")}
+    here = np.flatnonzero(is_ranked)
+    if not here.size:
+        return columns
+    ours = observed[here]
+    different = differ(paired_p(ours, means[:, here], patients), level)
+    low, high = rank_intervals(ours, different)
+    values = {"rank": 1 + (ours[None, :] > ours[:, None]).sum(1), "rank_low": low, "rank_high": high}
+    for name, numbers in {**{k: v.tolist() for k, v in values.items()}, "tie": letters(ours, different)}.items():
+        for number, value in zip(here, numbers, strict=True):
+            columns[name][number] = value
+    return columns

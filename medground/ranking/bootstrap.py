@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
+RESAMPLES = 10_000
+LEVEL = 0.95
+
 
 def resample_patients(
     values: np.ndarray, patients: Sequence, resamples: int, rng: np.random.Generator
@@ -37,6 +40,50 @@ def interval(means: np.ndarray, patients: int, level: float) -> tuple[np.ndarray
     return low, high
 
 
+def exact_interval(mean: np.ndarray, patients: int, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Clopper and Pearson's ends ``[entries]`` for shares that no resample can move: 0 or 1 of all patients.
+
+    The bootstrap of a share that is 0 (or 1) everywhere is a point, however few the patients; with n of them a true
+    share of up to 1 - ((1 - level) / 2)^(1 / n) gives 0 in all with more than that chance. Other shares are returned as
+    they are, as both ends.
+    """
+    reach = 1 - ((1 - level) / 2) ** (1 / max(patients, 1))
+    return np.where(mean >= 1, 1 - reach, mean), np.where(mean <= 0, reach, mean)
+
+
+def resample_models(
+    values: np.ndarray, patients: Sequence, models: Sequence, resamples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Means over cases ``[resamples, entries]`` when patients and models are both drawn with replacement.
+
+    ``values`` is ``[entries, cases]``. A case weighs as often as its patient times as often as its model was drawn
+    (Owen and Eckles 2012, "Bootstrapping data arrays of arbitrary order"), which errs on the wide side.
+    """
+    _, patient = np.unique(np.asarray(patients), return_inverse=True)
+    _, model = np.unique(np.asarray(models), return_inverse=True)
+    people, kinds = patient.max() + 1, model.max() + 1
+    drawn_people = rng.multinomial(people, np.full(people, 1 / people), size=resamples).astype(float)
+    drawn_models = rng.multinomial(kinds, np.full(kinds, 1 / kinds), size=resamples).astype(float)
+    total, count = np.zeros((resamples, len(values))), np.zeros(resamples)
+    for kind in range(kinds):
+        of_kind = model == kind
+        sums = np.stack([np.bincount(patient[of_kind], row[of_kind], people) for row in values])
+        weight = drawn_models[:, kind]
+        total += weight[:, None] * (drawn_people @ sums.T)
+        count += weight * (drawn_people @ np.bincount(patient[of_kind], minlength=people))
+    drawn = count > 0  # a draw may leave no case: its models saw none of its patients
+    return total[drawn] / count[drawn, None]
+
+
+def paired_errors(means: np.ndarray) -> np.ndarray:
+    """Standard errors ``[entries, entries]`` of entries' differences, from resamples ``[resamples, entries]``."""
+    covariance = np.atleast_2d(np.cov(means, rowvar=False))
+    both = np.diag(covariance)[:, None] + np.diag(covariance)[None, :]
+    variance = both - 2 * covariance
+    variance[variance < 1e-12 * both] = 0  # what is left when equal variances cancel
+    return np.sqrt(variance)
+
+
 def paired_p(observed: np.ndarray, means: np.ndarray, patients: int) -> np.ndarray:
     """Two-sided p ``[entries, entries]`` that two entries are equally good.
 
@@ -48,14 +95,32 @@ def paired_p(observed: np.ndarray, means: np.ndarray, patients: int) -> np.ndarr
     difference = observed[:, None] - observed[None, :]
     if patients < 2:
         return np.ones_like(difference)
-    covariance = np.atleast_2d(np.cov(means, rowvar=False))
-    both = np.diag(covariance)[:, None] + np.diag(covariance)[None, :]
-    variance = both - 2 * covariance
-    variance[variance < 1e-12 * both] = 0  # what is left when equal variances cancel
     same = np.abs(difference) < 1e-12
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * stdtr(patients - 1, -np.abs(difference) / np.sqrt(variance))
+        p = 2 * stdtr(patients - 1, -np.abs(difference) / paired_errors(means))
     return np.where(same, 1.0, p)
+
+
+def separates(means: np.ndarray, patients: int, level: float, power: float = 0.8) -> dict[str, float] | None:
+    """What difference between two entries a benchmark can tell, from resamples ``[resamples, entries]``.
+
+    ``standard_error`` is the median over pairs of that of a difference; ``one_pair`` the least difference that a test
+    of one pair calls significant, ``all_pairs`` the same at Holm's first step over all pairs; ``with_power`` what a
+    true difference must be for a test of one pair to see it with the chance ``power``. None for fewer than two entries
+    or patients.
+    """
+    entries = means.shape[1]
+    if entries < 2 or patients < 2:
+        return None
+    errors = paired_errors(means)[np.triu_indices(entries, 1)]
+    error, pairs = float(np.median(errors)), errors.size
+    one, every = (-float(stdtrit(patients - 1, (1 - level) / (2 * tests))) for tests in (1, pairs))
+    return {
+        "standard_error": error,
+        "one_pair": one * error,
+        "all_pairs": every * error,
+        "with_power": (one + float(stdtrit(patients - 1, power))) * error,
+    }
 
 
 def paired_difference(
@@ -63,8 +128,8 @@ def paired_difference(
     b: Sequence[float],
     patients: Sequence,
     *,
-    resamples: int = 1000,
-    level: float = 0.95,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
     seed: int = 0,
 ) -> dict[str, float]:
     """The mean of a - b over cases with its ``low``, ``high`` and ``p``: one pair, no correction for others.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ import pyarrow.parquet as pq
 
 from .. import geometry, records
 from ..errors import MedgroundError
-from . import boxes, metrics, score
-from .tables import dataset_version, read_attributions
+from . import agreement, boxes, metrics, score
+from .tables import dataset_version, localised, read_attributions
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,14 @@ def score_entries(entries: Sequence[Entry], cases: Sequence[dict], cache: Path) 
         if not stored.exists():
             records.write_table(score.score_entry(entry.name, entry.attributions(), cases), records.SCORES, stored)
         tables.append(records.read_table(stored, records.SCORES))
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables, promote_options="default")
 
 
 def summarise(scores: pa.Table, cases: Sequence[dict]) -> dict[str, dict]:
-    """Mean IoU and hit of each entry under ``medground``: over all honest cases, and by model and mode."""
+    """Mean IoU and pointing of each entry under ``medground``: over all honest cases that the filter kept, and by model
+    and mode."""
     frame = scores.filter(pc.equal(scores["protocol"], "medground")).to_pandas()
-    places = {c["case_id"]: (c["model"], c["mode"]) for c in cases if c["control"] != "shortcut"}
+    places = {c["case_id"]: (c["model"], c["mode"]) for c in cases if localised(c)}
     frame = frame[frame["case_id"].isin(places)]
     frame["model"], frame["mode"] = zip(*frame["case_id"].map(places), strict=True)
     return {entry: _means(rows) | _by_model(rows) for entry, rows in frame.groupby("entry")}
@@ -101,8 +103,10 @@ def _means(rows) -> dict[str, float]:
 
 def _fingerprint(entry: Entry, cases: Sequence[dict]) -> str:
     digest = hashlib.sha256(f"{entry.name}\n{dataset_version(cases)}\n".encode())
-    for module in (boxes, metrics, score, geometry):
-        digest.update(Path(module.__file__).read_bytes())
+    causes = [[case["case_id"], case.get("cause"), case.get("other")] for case in cases]
+    digest.update(json.dumps(causes).encode())
+    for file in (*(Path(module.__file__) for module in (agreement, boxes, score, geometry)), *metrics.sources()):
+        digest.update(file.read_bytes())
     for table in entry.tables:
         with table.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

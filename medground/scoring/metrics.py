@@ -1,87 +1,280 @@
-"""How well boxes, or a map, agree with the expert's regions."""
+"""The metrics: one table that says of each what it is called, what it means, what it needs, and how it is measured.
+
+Everything that shows or stores numbers reads it: the tables of scores and of the board, the terminal, the app, the
+cards. A metric is added by one function, here or in a package of one's own that names the module under the entry point
+``medground.metrics``::
+
+    @metric("coverage_of_region", label="Region covered", help="share of the region's pixels above the map's mean")
+    def coverage_of_region(case: Evidence) -> float:
+        return float((case.heat[case.inside] > case.heat.mean()).mean())
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
 
 import numpy as np
 
+from ..errors import MedgroundError
 from ..geometry import Box
-from .boxes import check_protocol
+from .agreement import at_area, box_metrics, depth, favours, map_metrics
+
+GROUP = "medground.metrics"  # of entry points
+NEEDS = {
+    "regions": "the expert's regions",
+    "cause": "the region that is known to have caused the answer",
+    "pair": "the same film and question, answered alike by two models from different causes",
+    "model": "forwards of the model that is explained; a stage measures it on some cases",
+}
 
 
-def box_metrics(predicted: Sequence[Box], expert: Sequence[Box], protocol: str = "medground") -> dict[str, float]:
-    """IoU, F1, precision and recall, each in 0..1, of the union of the predicted boxes against that of the expert's.
+@dataclass(frozen=True)
+class Evidence:
+    """What an attribution says about a case, beside the region that it is held against, on a canvas of the film.
 
-    Boxes are ``(x1, y1, x2, y2)`` in the same pixels; areas are exact, boxes without area count for nothing. Under
-    ``medground`` all four are 0 where nothing was predicted, or nothing is to be found; under ``published`` IoU,
-    precision and recall are 1 where both unions are empty.
+    ``heat`` is a finite map ``[h, w]``, larger meaning more evidence; the k-th best of n boxes stands at
+    (n - k + 1) / n above a zero ground. ``inside`` is the bool mask ``[h, w]`` of the region and ``region`` its boxes;
+    ``boxes`` are those of the attribution, best first. Both are half-open, in pixels of the canvas. ``is_map`` tells a
+    map from boxes. ``other`` is the mask of the other cause of a pair. ``published`` holds both kinds of boxes on the
+    padded canvas of the published protocol, where that is what scores.
     """
-    check_protocol(protocol)
-    found, wanted, common = _areas(predicted, expert)
-    union = found + wanted - common
-    nothing = 1.0 if protocol == "published" and union == 0 else 0.0
-    precision = common / found if found else nothing
-    recall = common / wanted if wanted else nothing
-    return {
-        "iou": common / union if union else nothing,
-        "f1": 2 * precision * recall / (precision + recall) if precision + recall else 0.0,
-        "precision": precision,
-        "recall": recall,
-    }
+
+    heat: np.ndarray
+    inside: np.ndarray
+    boxes: Sequence[Box]
+    region: Sequence[Box]
+    is_map: bool
+    other: np.ndarray | None = None
+    published: tuple[Sequence[Box], Sequence[Box]] | None = None
+
+    @cached_property
+    def of_boxes(self) -> dict[str, float]:
+        """`box_metrics` of the boxes against the region."""
+        if self.published is not None:
+            return box_metrics(*self.published, "published")
+        return box_metrics(self.boxes, self.region)
+
+    @cached_property
+    def of_map(self) -> dict[str, float]:
+        """`map_metrics` of the map against the region."""
+        return map_metrics(self.heat, self.inside)
 
 
-def map_metrics(heatmap: np.ndarray, inside: np.ndarray, ranked: np.ndarray | None = None) -> dict[str, float]:
-    """Pointing hit, energy inside and average precision, each in 0..1, of a finite map ``[h, w]``.
+@dataclass(frozen=True)
+class Metric:
+    """A number in ``low``..``high`` that says how good an attribution of one case is.
 
-    ``inside`` is the bool mask ``[h, w]`` of the expert's regions, ``ranked`` the values of the map in ascending order,
-    where they are at hand. No threshold is involved:
-
-    - ``hit``: the pointing game (Zhang et al. 2018); the share of the pixels that attain the maximum and lie inside;
-    - ``energy``: the share of the positive evidence that lies inside (Wang et al. 2020, Score-CAM); 0 without any;
-    - ``average_precision``: of the pixels ranked by heat, ties together: the sum of (R_k - R_(k-1)) P_k.
-
-    All are 0 where the mask is empty.
+    ``needs`` is a key of `NEEDS`. ``measure`` takes the `Evidence` of a case; one that needs the model has none, and is
+    measured by a stage. ``label`` and ``help`` are what people read.
     """
-    wanted = heatmap[inside]
-    if not wanted.size:
-        return {"hit": 0.0, "energy": 0.0, "average_precision": 0.0}
-    ranked, wanted = np.sort(heatmap, axis=None) if ranked is None else ranked, np.sort(wanted)
-    positive = _from(ranked, 0).sum(dtype=np.float64)
-    return {
-        "hit": _from(wanted, ranked[-1]).size / _from(ranked, ranked[-1]).size,
-        "energy": float(_from(wanted, 0).sum(dtype=np.float64) / positive) if positive > 0 else 0.0,
-        "average_precision": _average_precision(ranked, wanted),
-    }
+
+    name: str
+    label: str
+    help: str
+    needs: str = "regions"
+    higher_is_better: bool = True
+    low: float = 0.0
+    high: float = 1.0
+    measure: Callable[[Evidence], float] | None = None
+
+    @property
+    def worst(self) -> float:
+        """What a missing or invalid attribution scores."""
+        return self.low if self.higher_is_better else self.high
+
+    @property
+    def arrow(self) -> str:
+        """The label with the direction where small is good."""
+        return self.label if self.higher_is_better else f"{self.label} ↓"
+
+    def of(self, case: Evidence) -> float:
+        """The metric of a case. Raises MedgroundError where the function returns what is not in its range."""
+        value = float(self.measure(case))
+        if not self.low <= value <= self.high:  # NaN is not, either
+            raise MedgroundError(f"metric {self.name} is {value}; it says {self.low:g} to {self.high:g}")
+        return value
 
 
-def _from(ranked: np.ndarray, value: float) -> np.ndarray:
-    """The ascending values that are at least ``value``."""
-    return ranked[np.searchsorted(ranked, ranked.dtype.type(value)) :]
+class _Metrics(Mapping[str, Metric]):
+    """All metrics by name, in the order in which they were declared; those of other packages come last."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Metric] = {}
+        self._loaded = False
+
+    def add(self, metric: Metric) -> None:
+        if metric.needs not in NEEDS:
+            raise MedgroundError(f"metric {metric.name} needs {metric.needs!r}; known: {', '.join(NEEDS)}")
+        known = self._known.get(metric.name)
+        if known is not None and _where(known) != _where(metric):
+            raise MedgroundError(f"two metrics are named {metric.name}: {_where(known)} and {_where(metric)}")
+        self._known[metric.name] = metric
+
+    def that_need(self, *needs: str) -> list[Metric]:
+        """The metrics with one of these needs, in order."""
+        return [metric for metric in self.values() if metric.needs in needs]
+
+    def _all(self) -> dict[str, Metric]:
+        if not self._loaded:
+            self._loaded = True
+            for point in entry_points(group=GROUP):
+                try:
+                    point.load()
+                except Exception as error:
+                    raise MedgroundError(
+                        f"the metric {point.name} of {point.dist and point.dist.name} cannot be imported ({error}); "
+                        "mend or uninstall that package"
+                    ) from error
+        return self._known
+
+    def __getitem__(self, name: str) -> Metric:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
 
 
-def _average_precision(ranked: np.ndarray, wanted: np.ndarray) -> float:
-    """Average precision from all values and the wanted ones, both ascending.
+METRICS = _Metrics()
 
-    Recall grows by 1/n at each wanted pixel, so the sum over thresholds is the mean over the wanted pixels of the
-    precision among all pixels that are at least as hot.
+
+def metric(
+    name: str,
+    *,
+    label: str,
+    help: str,
+    needs: str = "regions",
+    higher_is_better: bool = True,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Callable[[Callable[[Evidence], float]], Callable[[Evidence], float]]:
+    """Declare the decorated function, `Evidence` in and a number in ``low``..``high`` out, as a metric.
+
+    Raises MedgroundError for an unknown need, or a name that another function has.
     """
-    order = np.arange(wanted.size)
-    order[1:][wanted[1:] == wanted[:-1]] = 0
-    hits = wanted.size - np.maximum.accumulate(order)  # tied pixels count from the first of them
-    kept = ranked.size - np.searchsorted(ranked, wanted)
-    return float(np.mean(hits / kept))
+
+    def declare(function: Callable[[Evidence], float]) -> Callable[[Evidence], float]:
+        METRICS.add(Metric(name, label, help, needs, higher_is_better, low, high, function))
+        return function
+
+    return declare
 
 
-def _areas(predicted: Sequence[Box], expert: Sequence[Box]) -> tuple[float, float, float]:
-    """Area of either union and of their intersection, by painting the grid that all edges span."""
-    solid = [[box for box in boxes if box[2] > box[0] and box[3] > box[1]] for boxes in (predicted, expert)]
-    edges = np.array(solid[0] + solid[1], float).reshape(-1, 2, 2)
-    xs, columns = np.unique(edges[:, :, 0], return_inverse=True)
-    ys, rows = np.unique(edges[:, :, 1], return_inverse=True)
-    painted = np.zeros((2, max(ys.size - 1, 0), max(xs.size - 1, 0)), bool)
-    for number, ((top, bottom), (left, right)) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
-        painted[int(number >= len(solid[0])), top:bottom, left:right] = True
-    found, wanted = painted
-    cells = np.diff(xs)[None, :] * np.diff(ys)[:, None]
-    return float(cells[found].sum()), float(cells[wanted].sum()), float(cells[found & wanted].sum())
+def sources() -> list[Path]:
+    """The files that the metrics are written in: what scores depend on."""
+    modules = {metric.measure.__module__ for metric in METRICS.values() if metric.measure}
+    files = {getattr(sys.modules.get(module), "__file__", None) for module in modules}
+    return sorted(Path(file) for file in files if file)
+
+
+def _where(metric: Metric) -> str:
+    return "a stage" if metric.measure is None else f"{metric.measure.__module__}.{metric.measure.__qualname__}"
+
+
+@metric(
+    "follows",
+    label="Follows",
+    needs="pair",
+    help="in a pair, denser on the own cause than on the other model's; the board counts pairs where both are",
+)
+def follows(case: Evidence) -> float:
+    return float(favours(case.heat, case.inside, case.other))
+
+
+@metric(
+    "cause_pointing",
+    label="Points at the cause",
+    needs="cause",
+    help="pointing game on what caused the answer, whatever the expert drew",
+)
+def cause_pointing(case: Evidence) -> float:
+    return hit(case)
+
+
+@metric(
+    "cause_precision",
+    label="Average precision on the cause",
+    needs="cause",
+    help="average precision of the map's pixels on what caused the answer",
+)
+def cause_precision(case: Evidence) -> float:
+    return average_precision(case)
+
+
+@metric("iou", label="IoU", help="union of the boxes against the union of the expert's, at the paper's threshold")
+def iou(case: Evidence) -> float:
+    return case.of_boxes["iou"]
+
+
+@metric(
+    "iou_at_area",
+    label="IoU at equal area",
+    help="IoU of the hottest pixels, as many as the expert's region has; boxes grow or shrink about their centres",
+)
+def iou_at_area(case: Evidence) -> float:
+    heat = case.heat if case.is_map else depth(case.boxes, *case.inside.shape)
+    return at_area(heat, case.inside)
+
+
+@metric("f1", label="F1", help="harmonic mean of precision and recall of the boxes' area")
+def f1(case: Evidence) -> float:
+    return case.of_boxes["f1"]
+
+
+@metric("precision", label="Precision", help="share of the boxes' area that lies in the expert's region")
+def precision(case: Evidence) -> float:
+    return case.of_boxes["precision"]
+
+
+@metric("recall", label="Recall", help="share of the expert's region that the boxes cover")
+def recall(case: Evidence) -> float:
+    return case.of_boxes["recall"]
+
+
+@metric(
+    "hit",
+    label="Pointing",
+    help="pointing game: the hottest pixel lies inside (ties by their share); boxes point by the centre of the best",
+)
+def hit(case: Evidence) -> float:
+    if case.is_map:
+        return case.of_map["hit"]
+    x1, y1, x2, y2 = case.boxes[0]
+    height, width = case.inside.shape
+    return float(case.inside[min(int((y1 + y2) / 2), height - 1), min(int((x1 + x2) / 2), width - 1)])
+
+
+@metric("energy", label="Energy inside", help="share of the positive evidence that lies inside")
+def energy(case: Evidence) -> float:
+    return case.of_map["energy"]
+
+
+@metric("average_precision", label="Average precision", help="average precision of the pixels ranked by heat")
+def average_precision(case: Evidence) -> float:
+    return case.of_map["average_precision"]
+
+
+METRICS.add(
+    Metric(
+        "deletion",
+        label="Deletion",
+        help="area under the answer's probability as the film is exchanged for a normal one, the hottest pixels first",
+        needs="model",
+        higher_is_better=False,
+    )
+)
+METRICS.add(
+    Metric(
+        "insertion",
+        label="Insertion",
+        help="area under the answer's probability as the film comes back in a normal one, the hottest pixels first",
+        needs="model",
+    )
+)

@@ -13,34 +13,41 @@ from PIL import Image
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox, fill, intersect, resample
 from .boxes import PROTOCOLS, boxes_from_heatmap, check_protocol, invalid
-from .metrics import box_metrics, map_metrics
+from .metrics import METRICS, Evidence, Metric
 
 MAX_CELLS = 1 << 20  # 1024 x 1024 a map
 MAX_BOXES = 100  # an attribution
 SIDE = 224  # pixels of the longer side of the canvas on which maps are scored, as in the reference
-METRICS = ("iou", "f1", "precision", "recall", "hit", "energy", "average_precision")
-_OF_MAP = ("hit", "energy", "average_precision")
 _BATCH = 32
 
 
 def score_case(
-    attribution: Mapping | None, width: int, height: int, regions: Sequence[Box], protocol: str = "medground"
+    attribution: Mapping | None,
+    width: int,
+    height: int,
+    regions: Sequence[Box],
+    protocol: str = "medground",
+    cause: Sequence[Box] | None = None,
+    other: Sequence[Box] | None = None,
 ) -> dict:
-    """The metrics of `records.SCORES`, each in 0..1, and ``problem``: why a case scored the worst value, or None.
+    """The metrics of a case by name, and ``problem``: why it scored the worst value, or None.
 
     ``attribution`` has ``grid`` (flat or ``[h, w]``), ``grid_height``, ``grid_width`` and ``extent`` (the native box
     that the grid covers; None is the whole film), or ``boxes`` (native pixels, best first); None is a missing case.
-    ``width, height`` is the film's size and ``regions`` the expert's boxes, both in native pixels.
+    ``width, height`` is the film's size; ``regions`` are the expert's boxes, ``cause`` those of what is known to have
+    caused the answer, ``other`` those of the other cause of its pair, all in native pixels. Metrics that need what is
+    not given, or empty, are left out; so are those of causes under ``published``.
 
     A map becomes boxes on the canvas of the protocol (`canvases`); boxes are compared exactly, at any size of the film.
     ``published`` applies the reference's scorer, map and expert boxes alike on its canvas: as shipped, the reference
-    compares boxes in pixels of the canvas with native ones, which is nobody's intent. Hit, energy and average precision
-    know no protocol: they are measured without the padding, where a region counts for one pixel at least, and boxes as
-    the map that `drawn` makes of them.
+    compares boxes in pixels of the canvas with native ones, which nobody wants. What takes the map itself, or a cause,
+    knows no protocol: it is measured without the padding, where a region counts for one pixel at least, and boxes as
+    the map that `render` makes of them.
 
     Raises MedgroundError for an unknown protocol or a case without expert regions on its film.
     """
-    return _scores(attribution, width, height, regions, (protocol,))[0]
+    case = {"width": width, "height": height, "regions": regions, "cause": cause, "other": other}
+    return _scores(attribution, case, (protocol,))[0]
 
 
 def canvases(width: int, height: int) -> dict[str, Letterbox]:
@@ -53,7 +60,7 @@ def canvases(width: int, height: int) -> dict[str, Letterbox]:
     return {"published": padded, "medground": film}
 
 
-def drawn(attribution: Mapping, letterbox: Letterbox) -> tuple[np.ndarray, str | None]:
+def render(attribution: Mapping, letterbox: Letterbox) -> tuple[np.ndarray, str | None]:
     """An attribution without `attribution_problem` as a map ``[h, w]`` on a canvas, and why it is invalid, or None.
 
     A grid is resampled bilinearly; one of more than twice as many cells as there are pixels is averaged over blocks of
@@ -114,56 +121,82 @@ def score_entry(
         )
         for (names, rows), _ in pairwise(chain(begun, [None])):  # the next batch is read while this one is scored
             for name, scores in zip(names, rows, strict=True):
-                scored[name] = _worst(protocols, "given more than once") if name in scored else scores
-    missing = _worst(protocols, "missing")
+                again = name in scored
+                scored[name] = _worst(known[name], protocols, "given more than once") if again else scores
     return [
         {"entry": entry, "case_id": case["case_id"], "protocol": protocol, **row}
         for case in cases
-        for protocol, row in zip(protocols, scored.get(case["case_id"], missing), strict=True)
+        for protocol, row in zip(
+            protocols, scored.get(case["case_id"]) or _worst(case, protocols, "missing"), strict=True
+        )
     ]
 
 
+def measured(case: Mapping, protocol: str) -> list[Metric]:
+    """The metrics that a case can be given: by expert regions always, by its cause where it is known to lie somewhere,
+    by its pair where it has one; causes are no matter of the published protocol."""
+    has_cause = protocol != "published" and _given(case.get("cause"))
+    needs = [
+        "regions",
+        *(["cause"] if has_cause else []),
+        *(["pair"] if has_cause and _given(case.get("other")) else []),
+    ]
+    return METRICS.that_need(*needs)
+
+
 def _rows(attribution: Mapping, case: Mapping, protocols: Sequence[str]) -> list[dict]:
-    return _scores(attribution, case["width"], case["height"], case["regions"], protocols)
+    return _scores(attribution, case, protocols)
 
 
-def _scores(
-    attribution: Mapping | None, width: int, height: int, regions: Sequence[Box], protocols: Sequence[str]
-) -> list[dict]:
+def _scores(attribution: Mapping | None, case: Mapping, protocols: Sequence[str]) -> list[dict]:
     """`score_case` under several protocols."""
     for protocol in protocols:
         check_protocol(protocol)
+    width, height = case["width"], case["height"]
     film = (0.0, 0.0, float(width), float(height))
-    regions = [clipped for region in regions if (clipped := intersect(tuple(region), film))]
+    regions = _on(film, case["regions"])
     if not regions:
         raise MedgroundError(f"a case has no expert region on its film of {width}x{height}; rebuild its samples")
     if problem := attribution_problem(attribution, film):
-        return _worst(protocols, problem)
+        return _worst(case, protocols, problem)
     where = canvases(width, height)
-    padded, film = where["published"], where["medground"]
+    padded, film_canvas = where["published"], where["medground"]
     left, top = int(padded.left), int(padded.top)
-    heat, problem = drawn(attribution, padded)
-    heats = {"published": heat, "medground": heat[top : top + film.height, left : left + film.width]}
+    heat, problem = render(attribution, padded)
+    heats = {"published": heat, "medground": heat[top : top + film_canvas.height, left : left + film_canvas.width]}
     finite, is_map = np.isfinite(heat).all(), _given(attribution.get("grid"))
     if is_map and not problem:
         problem = invalid(heats["medground"])
-    inside = _inside(regions, film)
-    ranked = np.sort(heats["medground"], axis=None)
-    of_map = map_metrics(heats["medground"], inside, ranked) if finite else dict.fromkeys(_OF_MAP, 0.0)
+    inside = _inside(regions, film_canvas)
     rows = []
     for protocol in protocols:
         if problem and protocol == "medground":
-            rows += _worst([protocol], problem)
+            rows += _worst(case, [protocol], problem)
             continue
         canvas = where[protocol]
-        boxes = boxes_from_heatmap(heats[protocol], protocol, ranked) if is_map else _boxes(attribution, canvas)
-        areas = box_metrics(boxes, [canvas.to_canvas(region) for region in regions], protocol)
-        rows.append({**areas, **of_map, "problem": None if finite else problem})
+        boxes = boxes_from_heatmap(heats[protocol], protocol) if is_map else _boxes(attribution, canvas)
+        flat = heats["medground"] if finite else np.zeros_like(inside, np.float32)
+        expert = [canvas.to_canvas(region) for region in regions]
+        on_film = boxes if is_map or protocol == "medground" else _boxes(attribution, film_canvas)
+        padded_boxes = (boxes, expert) if protocol == "published" else None
+        known = {"regions": Evidence(flat, inside, on_film, expert, is_map, published=padded_boxes)}
+        if protocol == "medground" and (cause := _on(film, case.get("cause"))):
+            caused, other = _inside(cause, canvas), _on(film, case.get("other"))
+            other = _inside(other, canvas) if other else None
+            on_canvas = [canvas.to_canvas(box) for box in cause]
+            known["cause"] = known["pair"] = Evidence(flat, caused, boxes, on_canvas, is_map, other)
+        values = {one.name: one.of(known[one.needs]) for one in measured(case, protocol)}
+        rows.append({**values, "problem": None if finite else problem})
     return rows
 
 
-def _worst(protocols: Sequence[str], problem: str) -> list[dict]:
-    return [{**dict.fromkeys(METRICS, 0.0), "problem": problem} for _ in protocols]
+def _on(film: Box, boxes: Sequence[Box] | None) -> list[Box]:
+    """The parts of boxes that lie on the film."""
+    return [clipped for box in (boxes if boxes is not None else ()) if (clipped := intersect(tuple(box), film))]
+
+
+def _worst(case: Mapping, protocols: Sequence[str], problem: str) -> list[dict]:
+    return [{**{one.name: one.worst for one in measured(case, p)}, "problem": problem} for p in protocols]
 
 
 def _batches(items: Iterable, size: int) -> Iterator[list]:

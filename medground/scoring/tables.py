@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,9 +18,11 @@ COLUMNS = ("case_id", "grid", "grid_height", "grid_width", "extent", "boxes", "s
 
 
 def load_cases(data: Path | str = "data") -> list[dict]:
-    """The kept cases, in the order of their table, with ``film``, ``width``, ``height``, ``regions`` of their samples.
+    """The cases of the benchmark, those that the filter kept and those of pairs, in the order of their table.
 
-    Raises MedgroundError where no case was kept, or a case has no sample.
+    Each has ``film``, ``width``, ``height``, ``regions`` of its sample and, in a pair, ``other``: the other's cause.
+
+    Raises MedgroundError where there is none, or a case has no sample.
     """
     data = Path(data)
     samples = {
@@ -29,15 +31,38 @@ def load_cases(data: Path | str = "data") -> list[dict]:
         for sample in records.read_rows(path, records.SAMPLES)
     }
     path = data / "cases" / "cases.parquet"
-    kept = [case for case in records.read_rows(path, records.CASES) if case["kept"]]
-    if not kept:
+    chosen = [case for case in records.read_rows(path, records.CASES) if benchmarked(case)]
+    if not chosen:
         raise MedgroundError(f"{path} has no kept case, so there is nothing to score; see retention.json beside it")
-    for case in kept:
+    for case in chosen:
         sample = samples.get((case["source"], case["index"]))
         if sample is None:
             raise MedgroundError(f"{path}: case {case['case_id']} has no sample under {data}/samples; run `dvc repro`")
         case.update({name: sample[name] for name in ("film", "width", "height", "regions")})
-    return kept
+    return paired(chosen)
+
+
+def benchmarked(case: Mapping) -> bool:
+    """Is a case one that every entry explains: kept by the filter, or one of a pair?"""
+    return bool(case["kept"]) or case.get("pair") is not None
+
+
+def localised(case: Mapping) -> bool:
+    """Is a case one whose answer comes from the expert's region: kept by the filter, of a model that looks there?"""
+    return bool(case.get("kept", True)) and case["control"] == "honest"
+
+
+def paired(cases: list[dict]) -> list[dict]:
+    """The same cases; those that share a ``pair`` get ``other``: the cause of the other one, native boxes."""
+    partners: dict[str, list[dict]] = {}
+    for case in cases:
+        if case.get("pair") is not None:
+            partners.setdefault(case["pair"], []).append(case)
+    for name, both in partners.items():
+        if len(both) != 2:
+            raise MedgroundError(f"the pair {name} has {len(both)} cases, not two; run `dvc repro verify`")
+        both[0]["other"], both[1]["other"] = both[1]["cause"], both[0]["cause"]
+    return cases
 
 
 def dataset_version(cases: list[dict]) -> str:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from .. import params, ranking, records
@@ -21,35 +20,38 @@ from .validator import Report, validate
 NAME = "this entry"
 
 
-def against_board(
-    folder: Path | str, data: Path | str, split: str, faithfulness: pa.Table | None = None
-) -> tuple[Report, list[dict]]:
+def against_board(folder: Path | str, data: Path | str, split: str) -> tuple[Report, list[dict]]:
     """The validator's report on an entry, and its `preview` among the entries that ``data`` has scores of, if any.
 
-    ``faithfulness`` is what was `measured` of the entry.
+    The draws are those of the board in ``data``, so that its numbers are the board's to the last digit.
     """
     data = Path(data)
     cases = load_cases(data)
     report = validate(folder, cases)
     facts, scores = data / "scores" / "entries.json", data / "scores" / "scores.parquet"
+    drawn = draws(data / "board" / "board.parquet")
     if not scores.exists():
-        return report, preview(folder, report, cases, split=split, faithfulness=faithfulness)
+        return report, preview(folder, report, cases, split=split, **drawn)
     kinds = {entry["entry"]: entry["kind"] for entry in json.loads(facts.read_text())}
-    others = data / "scores" / "faithfulness.parquet"
-    known = [records.read_table(others, records.FAITHFULNESS)] if others.exists() else []
-    known += [faithfulness] if faithfulness else []
-    together = pa.concat_tables(known) if known else None
-    return report, preview(folder, report, cases, records.read_table(scores, records.SCORES), kinds, split, together)
+    return report, preview(folder, report, cases, records.read_table(scores, records.SCORES), kinds, split, **drawn)
+
+
+def draws(board: Path) -> dict:
+    """``resamples``, ``level`` and ``seed`` of a board, as its metadata says; nothing where it is not there, so that
+    the defaults hold."""
+    settings = records.made_by(board).get("settings", {}) if board.exists() else {}
+    return {name: settings[name] for name in ("resamples", "level", "seed") if name in settings}
 
 
 def measured(folder: Path | str, data: Path | str, split: str, most: int | None, out: Path | str) -> pa.Table:
-    """`records.FAITHFULNESS` of an entry, also written to ``out``: on dev cases, or those test cases that the board
-    measures. Runs the models that the entry's card names, by the active ``params.yaml``; cases of the others are
-    missing, as on the board.
+    """`records.FAITHFULNESS` of an entry, also written to ``out``: on dev cases, or those test cases that the
+    pipeline measures. Runs the models that the entry's card names, by the active ``params.yaml``; cases of the
+    others are missing.
 
     Raises MedgroundError for a table that cannot be read at all, or a card that names no model of the benchmark.
     """
-    from ..scoring.faithfulness import SPLIT, WORST, measure, measured_cases
+    from ..attribution.faithfulness import measure  # imports the engine
+    from ..scoring.faithfulness import SPLIT, WORST, measured_cases
 
     data, p = Path(data), params.load()
     cases = load_cases(data)
@@ -74,25 +76,25 @@ def preview(
     scores: pa.Table | None = None,
     kinds: Mapping[str, str] | None = None,
     split: str = "dev",
-    faithfulness: pa.Table | None = None,
+    **drawn: float,
 ) -> list[dict]:
     """The rows of `records.BOARD` on the track of all cases of a split, with the entry as ``this entry``.
 
     ``report`` is the validator's on the folder. ``scores`` and ``kinds`` are those of the board to compare with,
-    ``faithfulness`` what was measured of any of them. Cases whose regions are kept back are left out; ``cases`` of the
-    rows says how many were scored.
+    ``drawn`` its resamples, level and seed. Cases whose regions are kept back are left out; ``cases`` of the rows says
+    how many were scored.
 
     Raises MedgroundError for a table that cannot be read at all, or a split without public regions.
     """
     _scorable(folder, report)
-    honest = [case for case in cases if split in ("all", case["split"]) and case["control"] != "shortcut"]
-    known = [case for case in honest if len(case["regions"])]
-    if not known:
+    known = [case for case in cases if len(case["regions"])]
+    if not any(split in ("all", case["split"]) for case in known):
         raise MedgroundError(f"no case of the split {split!r} has public regions; choose dev, test or all")
-    own = pa.Table.from_pylist(score_entry(NAME, read_attributions(Path(folder) / TABLE), known), records.SCORES)
-    results = Results.of(pa.concat_tables([own, *([scores] if scores is not None else [])]), known, faithfulness)
-    place = {"track": "all", "split": split}
-    return ranking.ranked(results, np.ones(len(results.cases), bool), place, {**(kinds or {}), NAME: "submission"}, {})
+    own = records.as_table(score_entry(NAME, read_attributions(Path(folder) / TABLE), known), records.SCORES)
+    together = [own, *([scores] if scores is not None else [])]
+    results = Results.of(pa.concat_tables(together, promote_options="default"), known)
+    place, kinds = {"track": "all", "split": split}, {**(kinds or {}), NAME: "submission"}
+    return ranking.ranked(results, results.split(split), place, kinds, {}, **drawn)
 
 
 def _scorable(folder: Path | str, report: Report) -> Report:

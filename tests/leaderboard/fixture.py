@@ -18,7 +18,6 @@ from scipy.ndimage import gaussian_filter
 from medground import records, submission
 from medground.geometry import Letterbox
 from medground.images import read_film, write_film
-from medground.scoring.faithfulness import measured_cases
 from medground.scoring.tables import load_cases
 from medground.verification.gates import released_records, retention, verify
 from stages.rank import main as rank_stage
@@ -63,7 +62,6 @@ def build(root: Path, patients: int = 20, seed: int = 0, hide_test_regions: bool
     for method in METHODS:
         _attribute(root, method, [case for case in cases if case["kept"]], samples, rng)
     _settings(root, hide_test_regions)
-    _measure(root, rng)
     rank(root)
     return root
 
@@ -221,17 +219,6 @@ def _attribute(root: Path, method: str, kept: list[dict], samples: list[dict], r
     for model in MODELS:
         table = [rows[case["case_id"]] for case in kept if case["model"] == model]
         records.write_table(table, records.ATTRIBUTIONS, root / f"data/attributions/{model}/{method}.parquet")
-
-
-def _measure(root: Path, rng: np.random.Generator) -> None:
-    """Deletion and insertion of the methods on four test cases of each model and mode, invented too."""
-    rows = []
-    for case in measured_cases(load_cases(root / "data"), 4):
-        for place, method in enumerate(METHODS):
-            deletion, insertion = rng.normal(0.3 + 0.05 * place, 0.04), rng.normal(0.8 - 0.05 * place, 0.04)
-            row = {"entry": method, "case_id": case["case_id"], "problem": None}
-            rows.append({**row, "deletion": float(deletion), "insertion": float(insertion)})
-    records.write_table(rows, records.FAITHFULNESS, root / "data/scores/faithfulness.parquet")
 
 
 def rank(root: Path) -> None:

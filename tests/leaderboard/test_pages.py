@@ -64,8 +64,9 @@ def test_without_data_a_page_names_the_command_to_run(tmp_path, monkeypatch, pag
 def test_the_board_shows_every_entry_ranked_as_its_table_says(root):
     shown = show("board").dataframe[0].value
     board = pd.read_parquet(root / "data/board/board.parquet").query("split == 'test' and track == 'all'")
-    assert shown["Entry"].tolist() == board.sort_values(["rank", "entry"]).entry.tolist()
-    assert shown["IoU"].tolist() == board.sort_values(["rank", "entry"]).iou.tolist()
+    ordered = board.sort_values(["rank", "iou_at_area", "entry"], ascending=[True, False, True])
+    assert shown["Entry"].tolist() == ordered.entry.tolist() == board.entry.tolist()
+    assert shown["IoU"].tolist() == ordered.iou.tolist()
 
 
 def test_the_board_filters_by_kind_name_split_and_track(root):
@@ -95,19 +96,15 @@ def test_the_board_sorts_by_any_column(root):
     assert recall.is_monotonic_decreasing
 
 
-def test_the_board_says_what_was_measured_and_what_was_not(root):
+def test_the_board_says_what_its_order_rests_on_and_why_an_entry_has_no_rank(root):
     test = show("board")
     rows = pd.read_parquet(root / "data/board/board.parquet").query("split == 'test' and track == 'all'")
-    rows = rows.set_index("entry")
-    for entry, said in test.dataframe[0].value.set_index("Entry")["Deletion ↓"].items():
-        row = rows.loc[entry]
-        assert said == f"{row.deletion:.3f} ({row.deletion_low:.3f}–{row.deletion_high:.3f})"
-    assert f"means over {rows.measured.max()} of the cases" in texts(test)
-    widget(test.selectbox, "Sort").set_value("insertion")
-    assert test.run().dataframe[0].value["Entry"].iloc[0] == rows.insertion.idxmax()
-    widget(test.segmented_control, "Split").set_value("dev")
-    assert set(test.run().dataframe[0].value["Insertion ↑"]) == {"not measured"}
-    assert "of the cases" not in texts(test).split("Tick a row")[1].split(chr(10))[0]
+    said = test.dataframe[0].value.set_index("Entry")["Not ranked because"].to_dict()
+    assert said == rows.set_index("entry").reason.fillna("").to_dict()
+    assert {said[entry] for entry in rows[rows.kind == "floor"].entry} == {"looks at no model"}
+    assert "There are no pairs on this track" in texts(test) and "IoU at equal area" in test.dataframe[0].value
+    widget(test.selectbox, "Sort").set_value("iou")
+    assert test.run().dataframe[0].value["Entry"].iloc[0] == rows.set_index("entry").iou.idxmax()
 
 
 def test_a_hostile_name_is_shown_as_text_and_downloaded_without_its_formula(tree, tmp_path, monkeypatch):

@@ -39,14 +39,25 @@ def scored(levels, cases, seed=0):
     for entry, level in levels.items():
         for case in cases:
             iou = float(np.clip(level + rng.normal(0, 0.05), 0, 1))
-            others = {"f1": iou, "precision": iou, "recall": iou, "hit": 1.0, "energy": iou, "average_precision": iou}
+            others = {
+                "iou_at_area": iou,
+                "f1": iou,
+                "precision": iou,
+                "recall": iou,
+                "hit": 1.0,
+                "energy": iou,
+                "average_precision": iou,
+            }
             for protocol, value in (("medground", iou), ("published", iou / 2)):
-                row = {"entry": entry, "case_id": case["case_id"], "protocol": protocol, **others, "problem": None}
-                rows.append({**row, "iou": value})
-    return pa.Table.from_pylist(rows, records.SCORES)
+                row = {"entry": entry, "case_id": case["case_id"], "protocol": protocol, "problem": None}
+                rows.append({**row, **others, "iou": value})
+    return table(rows)
 
 
-UNMEASURED = {"measured", *(f"{name}{end}" for name in ("deletion", "insertion") for end in ("", "_low", "_high"))}
+def table(rows):
+    return records.as_table(rows, records.SCORES)
+
+
 LEVELS = {"best": 0.6, "second": 0.59, "poor": 0.3, "random": 0.1}
 KINDS = {"best": "submission", "second": "method", "poor": "method", "random": "floor"}
 
@@ -77,8 +88,8 @@ def test_rows_fit_the_table_and_cover_every_track_with_every_entry(rows, tmp_pat
 
 def test_means_are_plain_means_over_honest_cases(rows, results):
     cases = [case for case in benchmark() if case["control"] == "honest"]
-    table = scored(LEVELS, benchmark()).to_pylist()
-    iou = {(row["entry"], row["case_id"]): row["iou"] for row in table if row["protocol"] == "medground"}
+    found = scored(LEVELS, benchmark()).to_pylist()
+    iou = {(row["entry"], row["case_id"]): row["iou"] for row in found if row["protocol"] == "medground"}
     for row in rows:
         name, _, value = row["track"].partition("=")
         chosen = [
@@ -92,10 +103,14 @@ def test_means_are_plain_means_over_honest_cases(rows, results):
 
 def test_ranks_ties_and_floors(rows):
     top = {row["entry"]: row for row in rows if (row["track"], row["split"]) == ("all", "all")}
-    assert [top[entry]["rank"] for entry in ("poor", "random")] == [3, 4]
+    assert top["poor"]["rank"] == 3 and top["random"]["rank"] is None and top["random"]["tie"] is None
+    assert [row["entry"] for row in rows if (row["track"], row["split"]) == ("all", "all")][-1] == "random"
     assert set(top["best"]["tie"].split()) & set(top["second"]["tie"].split())
     assert (top["best"]["rank_low"], top["best"]["rank_high"]) == (1, 2)
-    assert (top["random"]["rank_low"], top["random"]["rank_high"], top["random"]["kind"]) == (4, 4, "floor")
+    assert (top["random"]["ranked"], top["random"]["reason"]) == (False, "looks at no model")
+    assert top["best"]["over_floor"] == pytest.approx(0.5, abs=0.02) and top["random"]["over_floor"] == 0
+    assert top["best"]["over_floor_low"] < top["best"]["over_floor"] < top["best"]["over_floor_high"]
+    assert {row["order"] for row in rows} == {"iou_at_area"} and {row["pairs"] for row in rows} == {0}
     assert top["best"]["seconds"] == 1.5 and top["poor"]["seconds"] is None
 
 
@@ -103,9 +118,7 @@ def test_omission_does_not_pay():
     cases = benchmark()
     whole = scored({"whole": 0.5, "picky": 0.5}, cases)
     kept = [row for row in whole.to_pylist() if row["entry"] == "whole" or row["iou"] > 0.5]
-    rows = board(
-        Results.of(pa.Table.from_pylist(kept, records.SCORES), cases), dict.fromkeys(("whole", "picky"), "method"), {}
-    )
+    rows = board(Results.of(table(kept), cases), dict.fromkeys(("whole", "picky"), "method"), {})
     top = {row["entry"]: row for row in rows if (row["track"], row["split"]) == ("all", "all")}
     assert top["picky"]["rank"] == 2 and top["picky"]["coverage"] < 1 == top["whole"]["coverage"]
 
@@ -121,8 +134,8 @@ def test_a_new_entry_moves_no_interval(rows):
 
 
 def test_order_of_the_scores_does_not_matter(results, rows):
-    table = scored(LEVELS, benchmark())
-    shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
+    found = scored(LEVELS, benchmark())
+    shuffled = found.take(np.random.default_rng(0).permutation(len(found)))
     assert board(Results.of(shuffled, benchmark()), KINDS, {"best": 1.5}, resamples=300, seed=1) == rows
 
 
@@ -132,39 +145,12 @@ def test_localisation_has_an_interval_for_each_model_and_mode(results):
     assert all(row["iou_low"] <= row["iou"] <= row["iou_high"] for row in found)
 
 
-def test_deletion_and_insertion_are_means_of_what_was_measured(results):
-    """On some test cases for two entries, on one of these only for a third; on the others nothing is invented."""
-    cases = [case for case in benchmark() if case["control"] == "honest"]
-    chosen = [case for case in cases if case["split"] == "test"][:10]
-    rng = np.random.default_rng(3)
-    rows = [
-        {"entry": entry, "case_id": case["case_id"], "deletion": x, "insertion": 1 - x, "problem": None}
-        for entry, known in (("best", chosen), ("poor", chosen), ("random", chosen[:1]))
-        for case, x in zip(known, rng.random(len(known)), strict=True)
-    ]
-    measured = Results.of(scored(LEVELS, benchmark()), benchmark(), pa.Table.from_pylist(rows, records.FAITHFULNESS))
-    of_track = {(row["track"], row["split"], row["entry"]): row for row in board(measured, KINDS, {}, resamples=300)}
-    for split in ("test", "all"):
-        for entry in ("best", "poor"):
-            row = of_track["all", split, entry]
-            mean = np.mean([r["deletion"] for r in rows if r["entry"] == entry])
-            assert row["measured"] == 10 and row["deletion"] == pytest.approx(mean)
-            assert row["insertion"] == pytest.approx(1 - mean)
-            assert row["deletion_low"] < row["deletion"] < row["deletion_high"]
-            assert row["insertion_low"] == pytest.approx(1 - row["deletion_high"])
-        alone = of_track["all", split, "random"]
-        assert (alone["measured"], alone["deletion_low"], alone["deletion_high"]) == (1, 0, 1)
-        assert (of_track["all", split, "second"]["measured"], of_track["all", split, "second"]["deletion"]) == (0, None)
-    assert all(row["measured"] == 0 and row["insertion"] is None for key, row in of_track.items() if key[1] == "dev")
-    same = [{**row, **dict.fromkeys(row.keys() & UNMEASURED)} for row in of_track.values()]
-    without = [{**row, **dict.fromkeys(row.keys() & UNMEASURED)} for row in board(results, KINDS, {}, resamples=300)]
-    assert same == without  # nothing else moves
-
-
 def test_summary_is_the_overall_track(results, rows):
     said = summary(results, rows, dataset="abc", resamples=300, level=0.95)
-    assert [row["rank"] for row in said["board"]] == [1, 2, 3, 4]
-    assert said["cases"] == {"dev": 40, "test": 38, "all": 78} and said["patients"] == 39
+    assert [row["rank"] for row in said["board"]] == [1, 2, 3, None]
+    told = said["separates"]["test"]["iou_at_area"]
+    assert 0 < told["one_pair"] < told["all_pairs"] and told["standard_error"] < told["one_pair"] < told["with_power"]
+    assert said["cases"] == {"dev": 40, "test": 38, "all": 78} and said["patients"] == 40
 
 
 def test_lead_over_the_others_is_the_paired_difference(results):
@@ -173,10 +159,11 @@ def test_lead_over_the_others_is_the_paired_difference(results):
     assert rows[0]["difference"] < 0.05 and rows[0]["low"] < rows[0]["difference"] < rows[0]["high"]
     assert rows[1]["low"] > 0.2 and rows[1]["p"] < 1e-6
     test = results.split("test")
-    second, poor = (results.values[0, results.entries.index(name), test] for name in ("second", "poor"))
-    patients = [case["patient_id"] for case in results.cases if case["split"] == "test"]
+    test &= results.localised
+    second, poor = (results.values["iou_at_area"][results.entries.index(name), test] for name in ("second", "poor"))
+    patients = [case["patient_id"] for case, inside in zip(results.cases, test, strict=True) if inside]
     assert paired_difference(second, poor, patients, resamples=300, seed=1).items() <= rows[1].items()
-    assert rows[1]["difference"] == pytest.approx((second - poor).mean()) and rows[1]["iou"] == poor.mean()
+    assert rows[1]["difference"] == pytest.approx((second - poor).mean()) and rows[1]["value"] == poor.mean()
     with pytest.raises(MedgroundError, match="no entry 'third'; it has: best, poor"):
         lead(results, "third")
     with pytest.raises(MedgroundError, match="no cases on track 'model=c'"):

@@ -107,7 +107,7 @@ def test_medground_ignores_the_unit_of_the_map(seed, unit):
 
 
 def test_wrong_input_is_named():
-    with pytest.raises(MedgroundError, match="'papers'; choose one of medground, paper"):
+    with pytest.raises(MedgroundError, match="'papers'; choose one of medground, published"):
         boxes_from_heatmap(np.zeros((4, 4)), "papers")
     with pytest.raises(MedgroundError, match=r"\(2, 3, 4\)"):
         boxes_from_heatmap(np.zeros((2, 3, 4)))

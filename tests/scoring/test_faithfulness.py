@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from medground import params, records
+from medground.attribution import faithfulness as module
+from medground.attribution.faithfulness import Measure, measure
 from medground.attribution.method import Attribution
 from medground.geometry import Letterbox
 from medground.images import write_film
 from medground.lvlm.base import Text
-from medground.scoring import faithfulness as module
 from medground.scoring.entries import Entry
-from medground.scoring.faithfulness import Measure, faithfulness, measure, measured_cases, removed
+from medground.scoring.faithfulness import faithfulness, measured_cases, removed
 
 REPOSITORY = Path(__file__).parents[2]
 SIZE = 40
@@ -55,8 +56,16 @@ PERFECT = {"boxes": [(20, 10, 36, 20)]}
 INVERSE = {"grid": (~CAUSE).astype(np.float32).ravel(), "grid_height": SIZE, "grid_width": SIZE, "extent": None}
 
 
+NORMAL = np.full((SIZE, SIZE), 51, np.uint8)
+
+
+def measured(lvlm, attributions, steps, film=FILM, normal=NORMAL, **more):
+    ask = module._asking(lvlm, film, lambda: normal, "?", "Yes.")
+    return faithfulness(ask, lvlm.letterbox(film.shape[1], film.shape[0]), attributions, steps, **more)
+
+
 def scores(*attributions, steps=10, **more):
-    return faithfulness(Bright(), FILM, "?", "Yes.", attributions, steps, **more)
+    return measured(Bright(), attributions, steps, **more)
 
 
 def test_the_cause_goes_first_and_last():
@@ -103,7 +112,7 @@ def test_steps_are_equal_and_nested_hottest_first():
 def test_padding_is_neither_taken_nor_counted():
     """On a canvas twice as high as the film the areas stay what they are."""
     padded = Letterbox(SIZE, SIZE, SIZE, 2 * SIZE, 1.0, 1.0, 0.0, 20.0)
-    found = faithfulness(Bright(padded), FILM, "?", "Yes.", [PERFECT, INVERSE], 10)
+    found = measured(Bright(padded), [PERFECT, INVERSE], 10)
     assert [row["deletion"] for row in found] == pytest.approx([0.05, 0.95])
 
 
@@ -126,8 +135,8 @@ def test_what_cannot_be_drawn_scores_the_worst_value(attribution, problem):
 
 def test_maps_share_what_does_not_depend_on_them():
     lvlm = Bright()
-    faithfulness(lvlm, FILM, "?", "Yes.", [PERFECT, INVERSE, None], 10)
-    assert lvlm.films == 4 + 2 * 2 * 9
+    measured(lvlm, [PERFECT, INVERSE, None], 10)
+    assert lvlm.films == 2 + 2 * 2 * 9
 
 
 def test_cases_are_honest_of_one_split_and_spread_over_models_and_modes():
@@ -152,6 +161,7 @@ def bench(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "_loaded", lambda name: Bright())
     monkeypatch.setattr(module, "revision", lambda name: "1")
+    monkeypatch.setattr(Measure, "_normal", SimpleNamespace(draw=lambda film: NORMAL))
     write_film(tmp_path / "film.png", FILM)
     common = {"model": "m", "mode": "direct", "split": "test", "control": "honest", "film": "film.png", "regions": [],
               "width": SIZE, "height": SIZE, "question": "?", "answer": "Yes."}  # fmt: skip
@@ -174,9 +184,9 @@ def test_a_table_of_every_case_and_entry(bench):
     measure(bench.entries, bench.cases, bench.params, bench.out)
     rows = records.read_rows(bench.out, records.FAITHFULNESS)
     assert [(row["entry"], row["case_id"][-1]) for row in rows] == [
-        ("good", "0"), ("gaps", "0"), ("good", "1"), ("gaps", "1"), ("good", "2"), ("gaps", "2"),
+        ("good", "0"), ("good", "1"), ("good", "2"), ("gaps", "0"), ("gaps", "1"), ("gaps", "2"),
     ]  # fmt: skip
-    assert [row["problem"] for row in rows] == [None, None, None, "given more than once", None, "missing"]
+    assert [row["problem"] for row in rows] == [None, None, None, None, "given more than once", "missing"]
     assert all((row["deletion"], row["insertion"]) == pytest.approx((0.05, 0.95)) for row in rows if not row["problem"])
     assert all((row["deletion"], row["insertion"]) == (1, 0) for row in rows if row["problem"])
 
@@ -199,8 +209,16 @@ def test_an_interrupted_run_goes_on(bench, monkeypatch):
         measure(bench.entries, bench.cases, bench.params, bench.out)
     monkeypatch.setattr(Measure, "__call__", dies_at(0))
     measure(bench.entries, bench.cases, bench.params, bench.out)
-    assert asked == ["0", "1", "2", "2"]
+    assert asked == ["0", "1", "2", "2", "0", "1", "2"]
     assert len(records.read_rows(bench.out, records.FAITHFULNESS)) == 6
+
+
+def test_another_entry_costs_only_itself(bench, monkeypatch):
+    asked, call = [], Measure.__call__
+    monkeypatch.setattr(Measure, "__call__", lambda self, cases: asked.append(self.entry) or call(self, cases))
+    measure(bench.entries[:1], bench.cases, bench.params, bench.out)
+    measure(bench.entries, bench.cases, bench.params, bench.out)
+    assert asked == ["good", "gaps"]
 
 
 def test_the_stage_leaves_torch_to_its_workers():
@@ -236,7 +254,8 @@ def test_the_known_cause_of_a_phantoms_answer_beats_its_opposite(ct_folder):
             cause = film.lesions[finding]
             shape = {"grid_height": cause.shape[0], "grid_width": cause.shape[1], "extent": None}
             maps = [{**shape, "grid": inside.astype(np.float32).ravel()} for inside in (cause, ~cause)]
-            found.append(faithfulness(lvlm, film.image, prompt, answer.text, maps, 8))
+            ask = module._asking(lvlm, film.image, lambda twin=film.twin: twin, prompt, answer.text)
+            found.append(faithfulness(ask, lvlm.letterbox(*film.image.shape[::-1]), maps, 8))
     assert len(found) >= 3
     of_cause, of_opposite = (np.mean([[row[n]["deletion"], row[n]["insertion"]] for row in found], 0) for n in (0, 1))
     assert of_cause[0] < of_opposite[0] - 0.1 and of_cause[1] > of_opposite[1] + 0.1

@@ -94,7 +94,7 @@ def test_summary_is_by_model_and_mode(data, cases):
     scores = records.read_table(data / "scores" / "scores.parquet", records.SCORES)
     found = summarise(scores, load_cases(data))["whole_film"]
     share = 80 * 96 / (320 * 256)
-    assert found["iou"] == round(share, 6) and found["hit"] == pytest.approx(share, rel=0.01)  # of pixels of a canvas
+    assert found["iou"] == round(share, 6) and found["hit"] == 0  # the middle of the film is not in the region
     means = {"iou": found["iou"], "hit": found["hit"]}
     assert found == {**means, "a": {"direct": means}, "b": {"direct": means}}
 
@@ -128,18 +128,23 @@ def test_validate_score_submit_accept(data, entry, tmp_path):
 
 def test_score_with_faithfulness(data, entry, tmp_path, monkeypatch):
     """Only the models that the card names are run; cases of the others have the worst value, as on the board."""
-    from medground.scoring import faithfulness
+    from medground.attribution import faithfulness
+    from medground.geometry import Letterbox
+
+    class Model:
+        def letterbox(self, width, height):
+            return Letterbox.fit(width, height, 64)
 
     monkeypatch.chdir(tmp_path)
     profile = Path(__file__).parents[2] / "profiles/phantom.yaml"
     Path("params.yaml").write_text(profile.read_text().replace("workers: 0", "workers: 1"))
     write_film(tmp_path / "film.png", np.full((256, 320), 9, np.uint8))
     monkeypatch.setattr(faithfulness, "revision", lambda model: "1")
-    monkeypatch.setattr(faithfulness, "_loaded", lambda model: {"a": "the model"}[model])
+    monkeypatch.setattr(faithfulness, "_loaded", lambda model: {"a": Model()}[model])
     asked = []
 
-    def answered(lvlm, film, prompt, answer, attributions, steps, seed):
-        asked.append((lvlm, film.shape, prompt, answer, steps, len(attributions[0]["grid"])))
+    def answered(ask, letterbox, attributions, steps, seed):
+        asked.append((letterbox.film_height, letterbox.film_width, steps, len(attributions[0]["grid"])))
         return [{"deletion": 0.25, "insertion": 0.75, "problem": None}]
 
     monkeypatch.setattr(faithfulness, "faithfulness", answered)
@@ -149,17 +154,17 @@ def test_score_with_faithfulness(data, entry, tmp_path, monkeypatch):
     arguments = "score", entry, "--data", data, "--split", "test", "--faithfulness", "--out", out
     done = run(*arguments)
     assert done.exit_code == 0, done.exception
-    assert asked == [("the model", (256, 320), "?", "Yes.", 8, 80)] * 2
+    assert asked == [(256, 320, 8, 80)] * 2
     rows = records.read_rows(out, records.FAITHFULNESS)
     assert [(row["case_id"], row["deletion"], row["problem"]) for row in rows] == [
         ("a/direct/s/0", 0.25, None), ("a/direct/s/2", 0.25, None),
         ("b/direct/s/0", 1.0, "missing"), ("b/direct/s/2", 1.0, "missing"),
     ]  # fmt: skip
-    assert "on 4 cases" in done.output and "0.62" in done.output and "not measured" in done.output
+    assert "deletion and insertion of 4 cases; deletion 0.625, insertion 0.375" in done.output
     assert len(run(*arguments, "--most", 1).output) and len(records.read_rows(out, records.FAITHFULNESS)) == 2
     (entry / "entry.yaml").write_text(yaml.safe_dump(card | {"models": ["z"]}))
     assert "names no model of the benchmark" in str(run(*arguments).exception)
-    assert "not measured" in run("score", entry, "--data", data).output
+    assert "deletion" not in run("score", entry, "--data", data).output
 
 
 def test_broken_entries_fail_with_the_list(data, entry):
@@ -186,7 +191,7 @@ def test_preview_equals_the_board(data, entry):
     (row,) = preview(entry, submission.validate(entry, loaded), loaded, split="all")
     own = Entry("x", "submission", (entry / "attributions.parquet",))
     results = Results.of(score_entries([own], loaded, data / "cache"), loaded)
-    assert row["iou"] == pytest.approx(np.mean(results.values[0]))
+    assert row["iou"] == pytest.approx(np.mean(results.values["iou"]))
 
 
 def test_a_pull_request_on_the_hub(data, entry, tmp_path, monkeypatch):
