@@ -26,8 +26,7 @@ from medground.images import read_film, write_film
 from medground.lvlm.prompts import question
 from medground.phantom import FINDINGS, fetch_ct
 from medground.phantom.editor import REGIONS, examples
-from medground.phantom.source import Films
-from medground.sources import PHANTOM
+from medground.phantom.source import PHANTOM, Films
 from medground.verification.asking import Ask
 from medground.verification.gates import shortcut_findings, verify
 

@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from medground import records
 from medground.images import read_film
 from medground.phantom import FINDINGS
-from medground.sources import PHANTOM
+from medground.phantom.source import PHANTOM
 
 _COLOURS = {"phantom_region": "#39d353", "phantom_lesion": "#ff5c5c"}
 

@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from medground import engine, params, records
+from medground import engine, params, records, sources
 from medground.lvlm.checkpoints import revision
 from medground.verification.asking import AnswerTask
 
@@ -19,6 +19,7 @@ def main() -> None:
     p = params.load()
     inputs, questions = [], []
     for source in p.sources:
+        sources.licence_of(source)  # before its films are shown to a model
         tables = Path(f"data/samples/{source}/samples.parquet"), Path(f"data/edits/{source}/edits.parquet")
         inputs += tables
         edits: dict[int, list[dict]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medground import editing, engine, params, records
+from medground import editing, engine, params, records, sources
 
 
 @engine.stage
@@ -14,6 +14,7 @@ def main() -> None:
     parser.add_argument("--source", required=True)
     source = parser.parse_args().source
     p = params.load()
+    sources.licence_of(source)  # before anything is made of its films
     table = Path("data/samples") / source / "samples.parquet"
     samples = records.read_rows(table, records.SAMPLES)
     out = Path("data/edits") / source

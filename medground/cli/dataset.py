@@ -52,7 +52,7 @@ def publish(
 
 @app.command()
 def films(
-    source: Annotated[str, typer.Option(help="imagenome | vindr_cxr | padchest_gr")],
+    source: Annotated[str, typer.Option(help="A source whose films stay at home: see `medground sources`")],
     data_root: Annotated[Path, typer.Option(help="Your own licensed copy, in any layout")],
     dataset: Annotated[str, typer.Option(help="The dataset: a folder, or ORG/NAME on the Hub")] = "data/hub",
     out: Annotated[Path, typer.Option(help="The table of films and paths to write")] = Path("films.parquet"),

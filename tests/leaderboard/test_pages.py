@@ -199,10 +199,9 @@ def test_hidden_test_regions_appear_nowhere(tree, tmp_path, monkeypatch):
 def test_what_a_licence_keeps_back_is_shown_only_in_private(tree, tmp_path, monkeypatch):
     """The same films under a source that lets only keys and verdicts leave."""
     folder = copy(tree, tmp_path, monkeypatch)
-    from medground.hub import licences
+    from medground.sources import SOURCES
 
-    strict = licences.SOURCES | {"phantom_lesion": licences.SOURCES["imagenome"]}
-    monkeypatch.setattr(licences, "SOURCES", strict)
+    monkeypatch.setattr(type(SOURCES.get("phantom_lesion")), "licence", SOURCES.get("imagenome").licence)
     cases = tables.cases()
     case = cases[cases.kept & (cases.source == "phantom_lesion")].iloc[0]
     held = show("cases", case=case.case_id)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medground import sources
 from medground.errors import MedgroundError
 from medground.images import read_film
-from medground.sources import imagenome, nih_cxr, padchest_gr, provider, vindr_cxr
+from medground.sources import imagenome, nih_cxr, padchest_gr, provider
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import providers
@@ -36,20 +37,20 @@ FILMS = [
     film(3, effusion=[(20, 20, 70, 71)], pneumothorax=[(3, 3, 33, 44)]),
     film(4, nodule=[(7, 7, 19, 23)], mass=[(40, 41, 52, 53)]),
 ]
-MODULES = {module.SOURCE: module for module in (imagenome, vindr_cxr, padchest_gr, nih_cxr)}
+SOURCES = {name: sources.SOURCES.get(name) for name in ("imagenome", "vindr_cxr", "padchest_gr", "nih_cxr")}
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("providers")
-    for name in MODULES:
+    for name in SOURCES:
         getattr(providers, name)(root, FILMS)
     return root
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_samples_carry_the_boxes_on_readable_films(tree, name):
-    rows, dropped = MODULES[name].ingest(tree)
+    rows, dropped = SOURCES[name].samples(tree)
     assert dropped == {}
     assert sorted(row["index"] for row in rows) == list(range(8))
     expected = {(i, finding): boxes for i, film in enumerate(FILMS) for finding, boxes in film.findings.items()}
@@ -69,7 +70,7 @@ def test_samples_carry_the_boxes_on_readable_films(tree, name):
             assert name == "imagenome" and concept == {"concept": "right lung", "box": (5.0, 5.0, 40.0, 90.0)}
         assert bool(row["anatomy"]) == (name == "imagenome")
         assert row["question"] == f"Is there evidence of {row['finding']} in the image?"
-        assert row["licence"] == MODULES[name].LICENCE and row["split"] in ("dev", "test")
+        assert row["licence"] == SOURCES[name].licence.text and row["split"] in ("dev", "test")
     assert not expected and len(set(by_image.values())) == len(FILMS)
     tolerance = 4 if name == "imagenome" else 1  # JPEG is lossy
     path = next(p for p, number in by_image.items() if number == 2)
@@ -104,7 +105,7 @@ def test_imagenome_keeps_the_place_of_every_group_of_the_reference(tmp_path):
             for n in (1, 2)
         ], ",",
     )  # fmt: skip
-    rows, dropped = imagenome.ingest(tmp_path)
+    rows, dropped = SOURCES["imagenome"].samples(tmp_path)
     by_index = {row["index"]: row for row in rows}
     negated = 0
     for index, key in enumerate(sorted(places)):
@@ -138,7 +139,7 @@ def test_padchest_joins_labels_counts_only_the_first_studies_and_keeps_every_pla
     Image.fromarray(np.full((200, 100), 9000, np.uint16)).save(films / "x.png")
     (tmp_path / padchest_gr.REPORTS).write_text(json.dumps(studies))
     (tmp_path / padchest_gr.PATIENTS).write_text("StudyID,PatientID,split\n1,p7,train\n1,p7,train\n2,p8,test\n")
-    rows, dropped = padchest_gr.ingest(tmp_path)
+    rows, dropped = SOURCES["padchest_gr"].samples(tmp_path)
     assert [(row["index"], row["finding"], row["patient_id"]) for row in rows] == [(0, "a", "p7"), (3, "b or c", "3")]
     np.testing.assert_allclose(rows[0]["regions"], [(10, 40, 50, 120)])
     np.testing.assert_allclose(rows[1]["regions"], [(10, 40, 50, 120), (50, 100, 100, 200)])
@@ -180,18 +181,18 @@ def test_a_patient_is_on_one_side_and_the_sides_have_their_share():
     assert sides == [provider.split("vindr_cxr", str(n)) for n in range(4000)]
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", SOURCES)
 def test_missing_and_foreign_annotation_files_are_named(tmp_path, name):
-    with pytest.raises(MedgroundError, match="|".join(path.name for path in MODULES[name].ANNOTATIONS)):
-        MODULES[name].ingest(tmp_path)
-    for path in MODULES[name].ANNOTATIONS:
+    with pytest.raises(MedgroundError, match="|".join(path.name for path in SOURCES[name].annotations)):
+        SOURCES[name].samples(tmp_path)
+    for path in SOURCES[name].annotations:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("a,b\n1,2\n")
     with pytest.raises(MedgroundError, match=r"columns|JSON"):
-        MODULES[name].ingest(tmp_path)
+        SOURCES[name].samples(tmp_path)
 
 
-def test_references_are_normal_films_of_other_patients_with_all_concepts(tmp_path):
+def test_references_are_normal_films_of_other_patients_with_all_concepts(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
     from medground import records
@@ -204,7 +205,8 @@ def test_references_are_normal_films_of_other_patients_with_all_concepts(tmp_pat
     ]  # fmt: skip
     providers.imagenome(tmp_path, films)
     out = tmp_path / "references"
-    imagenome.references(SimpleNamespace(seed=1, profile="paper"), tmp_path, out)
+    monkeypatch.setenv("MEDGROUND_DATA_ROOT", str(tmp_path))
+    SOURCES["imagenome"].references(SimpleNamespace(seed=1, profile="paper"), tmp_path / "raw", out)
     rows = records.read_rows(out / "references.parquet", records.REFERENCES)
     assert len(rows) == 2
     for row, film in zip(rows, (films[1], films[3]), strict=True):
@@ -245,7 +247,7 @@ def test_the_real_nih_box_list(nih_list, tmp_path):
     Image.fromarray(np.zeros((32, 32), np.uint8)).save(folder / "film.png")
     for image in {line[0] for line in lines}:
         (folder / image).hardlink_to(folder / "film.png")
-    rows, dropped = nih_cxr.ingest(tmp_path)
+    rows, dropped = SOURCES["nih_cxr"].samples(tmp_path)
     groups = {}
     for image, label, *numbers in lines:
         x, y, w, h = (float(number) / 32 for number in numbers[:4])
