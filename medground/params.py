@@ -19,6 +19,7 @@ SCHEMA = {
     "modes": [("direct", "reasoning")],
     "methods": [str],
     "engine": {"name": ("local", "ray"), "workers": int, "batch_size": int},
+    "table": {"path": str, "images": str, "coordinates": ("pixels", "relative"), "dev_share": float, "licence": str},
     "phantom": {
         "patients": int,
         "films_per_patient": int,

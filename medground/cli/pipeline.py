@@ -35,6 +35,21 @@ def sources() -> None:
 
 
 @app.command()
+def check_table(
+    table: Annotated[Path, typer.Argument(help="Your own films: CSV, TSV, Parquet or COCO JSON")],
+    images: Annotated[Path | None, typer.Option(help="The folder of the images; by default the table's")] = None,
+    coordinates: Annotated[str, typer.Option(help="pixels | relative")] = "pixels",
+) -> None:
+    """Read a table of your own films, and list everything that is wrong with it, with row, value and remedy."""
+    from ..sources.table import read
+
+    found = read(table, images, coordinates)
+    print(found.report())
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
 def wanted_films(source: Annotated[str, typer.Argument(help="One of `medground sources`")]) -> None:
     """List the films that a source needs, as paths below MEDGROUND_DATA_ROOT, from its annotation files alone."""
     from ..sources import films

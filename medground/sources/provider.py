@@ -31,7 +31,8 @@ class Annotated:
 
     ``boxes`` ``[x1, y1, x2, y2]`` are drawn on a ``frame`` of (width, height), or on the film itself where it is None.
     ``anatomy`` has the box of each concept, on the same frame, where the provider drew it. ``problem`` says why the
-    provider's own columns rule the sample out.
+    provider's own columns rule the sample out. A source that has its own ``question``, ``split`` or ``licence`` gives
+    it; otherwise the paper's question, a split by patient, and the source's licence are taken.
     """
 
     patient_id: str
@@ -41,6 +42,9 @@ class Annotated:
     frame: tuple[float, float] | None = None
     anatomy: Mapping[str, Sequence[float]] = field(default_factory=dict)
     problem: str | None = None
+    question: str | None = None
+    split: str | None = None
+    licence: str | None = None
 
 
 def samples(source: str, licence: str, annotated: Sequence[Annotated]) -> tuple[list[dict], dict[str, int]]:
@@ -67,16 +71,16 @@ def samples(source: str, licence: str, annotated: Sequence[Annotated]) -> tuple[
                 "source": source,
                 "index": index,
                 "patient_id": item.patient_id,
-                "split": split(source, item.patient_id),
+                "split": item.split or split(source, item.patient_id),
                 "film": str(item.film),
                 "twin": None,
                 "width": size[0],
                 "height": size[1],
                 "finding": item.finding,
-                "question": question(item.finding),
+                "question": item.question or question(item.finding),
                 "answer": "Yes",
                 "regions": regions,
-                "licence": licence,
+                "licence": item.licence or licence,
                 "marker": None,
                 "anatomy": [
                     {"concept": name, "box": on_film(box, item.frame, size)} for name, box in item.anatomy.items()
