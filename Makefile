@@ -18,13 +18,10 @@ test: .venv/all  ## the fast tests, then the slow ones
 app: .venv/all  ## the board in a browser
 	streamlit run leaderboard/app.py
 
-train: .venv/all  ## train the phantom's models again, and record them in dvc.lock
-	for model in phantom-gemma3 phantom-qwen2_5_vl phantom-gemma3-shortcut; do \
-	  $(PY) -m stages.train --model $$model || exit 1; done
-	for model in phantom-sam phantom-owlvit; do \
-	  $(PY) -m stages.train_grounding --model $$model || exit 1; done
-	$(PY) -m stages.train_editor
-	dvc commit -f train train_grounding train_editor
+train: .venv/all  ## train the phantom's models again, those whose code or settings changed
+	dvc repro code fetch
+	dvc --cd pipelines/phantom repro
+	sha256sum --quiet --check pipelines/phantom/*.sha256
 
 bench: .venv/all  ## speed side by side, ablations, cost; on a GPU the true sizes
 	$(PY) -m benchmarks.speed
@@ -43,6 +40,6 @@ lint: .venv/all
 profile: .venv/all  ## make profile P=paper
 	medground profile $(P)
 
-.venv/all: pyproject.toml scripts/install
+.venv/all: pyproject.toml constraints.txt scripts/install
 	PYTHON=$(PYTHON) bash scripts/install
 	touch $@

@@ -38,7 +38,7 @@ SCHEMA = {
     "attribute": dict,
     "score": {"faithfulness": int, "steps": int},
     "rank": {"bootstrap": int, "level": float},
-    "publish": {"hide_test_regions": bool},
+    "publish": {"hide_test_regions": bool, "remote": str},
 }
 
 

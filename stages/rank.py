@@ -7,8 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from medground import engine, files, params, ranking, records
+from medground.charts import intervals
 from medground.ranking.show import show
 from medground.scoring.tables import dataset_version, load_cases
+
+METRICS = Path("data/metrics.json")  # of `dvc metrics`
 
 
 @engine.stage
@@ -27,9 +30,14 @@ def main() -> None:
     records.write_table(rows, records.BOARD, out / "board.parquet", settings={"dataset": dataset, **drawn})
     said = ranking.summary(results, rows, dataset=dataset, **drawn)
     files.write_json(said, out / "board.json")
-    means = pd.DataFrame(ranking.localisation(results, **drawn))
-    means["attribution"] = means["entry"] + ", " + means["model"] + ", " + means["mode"]
-    files.write(means.to_csv(index=False), out / "localisation.csv")
+    files.write(pd.DataFrame(ranking.localisation(results, **drawn)).to_csv(index=False), out / "localisation.csv")
+    test = [row for row in rows if (row["track"], row["split"]) == ("all", "test")]
+    lines = [(row["entry"], row["iou"], row["iou_low"], row["iou_high"]) for row in test if row["iou"] is not None]
+    lines.sort(key=lambda line: -line[1])
+    measure = f"IoU, with the {p.rank.level:.0%} interval of a bootstrap over patients"
+    files.write(intervals(lines, "Mean IoU with the expert regions, test split", measure), out / "localisation.svg")
+    kept = files.read_json("data/cases/filter.json")["kept_of_right"]
+    files.write_json(ranking.metrics(said, test, kept), METRICS)
     show([row for row in rows if (row["track"], row["split"]) == ("all", "all")])
 
 

@@ -1,7 +1,6 @@
 """A phantom model, trained from scratch on virtual patients: models/<key>/ and models/<key>.accuracy.json.
 
-Frozen in dvc.yaml, because its outputs are in the repository; `make train` makes them again. A killed run
-goes on where it was.
+A stage of pipelines/phantom/; `make train` runs it. A killed run goes on where it was.
 """
 
 from __future__ import annotations

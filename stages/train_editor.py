@@ -1,7 +1,6 @@
 """The phantom's RadEdit, trained from scratch on virtual patients: models/phantom-radedit/ and its accuracy file.
 
-Frozen in dvc.yaml, because its outputs are in the repository; `make train` makes them again. A killed run
-goes on where it was.
+A stage of pipelines/phantom/; `make train` runs it. A killed run goes on where it was.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import binomtest
 
 from medground import engine, files, params, records
+from medground.charts import intervals
 from medground.lvlm.prompts import MODES
 from medground.verification.gates import draw, released_records, retention, shortcut_findings, verify
 
@@ -30,14 +32,23 @@ def main() -> None:
     counts = pd.DataFrame(rows)
     summary = counts.groupby(["control", "model", "mode"])[["asked", "right", "flipped", "stayed", "kept"]].sum()
     summary["kept_of_right"] = (summary["kept"] / summary["right"].clip(lower=1)).round(3)
-    summary["answers"] = [", ".join(key) for key in summary.index]
-    files.write(summary.reset_index().to_csv(index=False), out / "retention.csv")
+    drawn = [(", ".join(key), *_share(row["kept"], row["right"])) for key, row in summary.iterrows()]
+    title = "Of the right answers, the share that the filter kept"
+    files.write(intervals(drawn, title, "share, with its 95 % Wilson interval"), out / "retention.svg")
     share = counts.groupby("control")[["right", "kept"]].sum()
     shares = {control: round(float(row["kept"] / max(row["right"], 1)), 4) for control, row in share.iterrows()}
-    by_row = {"/".join(key): row.to_dict() for key, row in summary.drop(columns="answers").iterrows()}
+    by_row = {"/".join(key): row.to_dict() for key, row in summary.iterrows()}
     files.write_json({"kept_of_right": shares, **by_row}, out / "filter.json")
-    print(summary.drop(columns="answers").to_string(), f"\nkept of the right answers: {shares}")
+    print(summary.to_string(), f"\nkept of the right answers: {shares}")
     print(f"{sum(case['kept'] for case in cases)} of {counts['kept'].sum()} verified cases drawn for the benchmark")
+
+
+def _share(part: int, whole: int) -> tuple[float, float, float]:
+    """A share, and both ends of its interval (Wilson 1927); of nothing, anything may be true."""
+    if not whole:
+        return 0.0, 0.0, 1.0
+    found = binomtest(int(part), int(whole)).proportion_ci(method="wilson")
+    return part / whole, found.low, found.high
 
 
 if __name__ == "__main__":

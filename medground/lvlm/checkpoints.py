@@ -14,6 +14,7 @@ from transformers.utils import cached_file
 
 from ..errors import MedgroundError
 
+ABOUT = {".md", ".gitattributes", ""}  # what lies in a checkpoint's folder for people
 LOCAL = Path("models")  # folders of checkpoints that are addressed by their name
 
 
@@ -36,6 +37,22 @@ def revision(key_or_path: str) -> str:
         return digest(Path(where))
     config = Path(fetch(where, "config.json", declared.revision if declared else "main"))
     return config.parent.name  # the Hub's cache keeps a snapshot in a folder named by its commit
+
+
+def contents(where: str) -> dict[str, str]:
+    """What the results of a model depend on: the digest of each file of its folder, or its commit on the Hub.
+
+    ``where`` is a key, a folder, or a Hub id, which may name a revision (``id@revision``). Pages for people (a README,
+    a licence) do not count. Raises MedgroundError as `revision` does.
+    """
+    for folder in (LOCAL / where, Path(where)):
+        if folder.is_dir():
+            files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in ABOUT]
+            return {path.relative_to(folder).as_posix(): _sha256(path) for path in files}
+    name, _, wanted = where.partition("@")
+    if wanted:
+        return {name: Path(fetch(name, "config.json", wanted)).parent.name}
+    return {name: revision(name)}
 
 
 def locate(name: str) -> tuple[str, str, Published | None]:
@@ -97,3 +114,8 @@ def digest(folder: Path) -> str:
             while block := stream.read(1 << 24):
                 digest.update(block)
     return f"sha256:{digest.hexdigest()[:16]}"
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

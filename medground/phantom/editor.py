@@ -4,7 +4,7 @@ Three parts of the real classes. An autoencoder turns a film on the square canva
 side. A text encoder of its own reads the editor's prompts: it learns to say what a prompt says is there and is not. A
 UNet predicts the noise on the latents given the prompt, which is left out at times, so that the editor can guide by the
 difference. Nothing else in the library depends on this
-module; the frozen stage ``train_editor`` runs it.
+module; pipelines/phantom/ runs it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """From scores to a board: intervals, ties and ranks that say what the differences are worth."""
 
-from .board import Results, board, board_columns, lead, localisation, ranked, summary
+from .board import Results, board, board_columns, lead, localisation, metrics, ranked, summary
 from .bootstrap import paired_difference
 
-__all__ = ["Results", "board", "board_columns", "lead", "localisation", "paired_difference", "ranked", "summary"]
+__all__ = [
+    "Results", "board", "board_columns", "lead", "localisation", "metrics", "paired_difference", "ranked", "summary",
+]  # fmt: skip

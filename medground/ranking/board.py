@@ -346,6 +346,31 @@ def summary(
     }
 
 
+def metrics(said: Mapping, test: Sequence[Mapping], kept_of_right: Mapping[str, float]) -> dict[str, float | int]:
+    """The few numbers that tell one version of the board from another, for `dvc metrics`.
+
+    ``said`` is the `summary`, ``test`` the rows of the track ``all`` of the split test in their order, and
+    ``kept_of_right`` the share of the right answers that the filter kept, by control. Of the entries, the first that is
+    ranked, MedFocus and the best floor are told, where there are such.
+    """
+    found: dict[str, float | int] = {f"cases_{split}": said["cases"][split] for split in ("dev", "test")}
+    found |= {"pairs_test": said["pairs"]["test"], "entries": said["entries"]}
+    found["ranked"] = sum(bool(row["ranked"]) for row in test)
+    found |= {f"kept_of_right_{control}": share for control, share in sorted(kept_of_right.items())}
+    floors = sorted((row for row in test if row["kind"] == "floor"), key=lambda row: row["iou"] or 0.0)
+    named = {
+        "first": [row for row in test if row["ranked"]][:1],
+        "medfocus": [row for row in test if row["entry"] == "medfocus"],
+        "best_floor": floors[-1:],
+    }
+    for name, rows in named.items():
+        for row in rows:
+            found |= {
+                f"{metric}_{name}": round(row[metric], 4) for metric in ("iou", "follows") if row[metric] is not None
+            }
+    return found
+
+
 def _separates(results: Results, split: str, resamples: int, level: float, seed: int) -> dict[str, dict]:
     found = {}
     for units in results.units(results.split(split)):

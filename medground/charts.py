@@ -1,0 +1,39 @@
+"""A chart of numbers with their intervals, as a picture that DVC shows: the same numbers give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+
+import matplotlib
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1f2328", "#59636e", "#d1d9e0"
+_FONT = {"font.family": "DejaVu Sans", "font.size": 10, "svg.hashsalt": "medground", "svg.fonttype": "none"}
+
+
+def intervals(rows: Sequence[tuple[str, float, float, float]], title: str, measure: str) -> str:
+    """An SVG of a line for each of ``rows``: a label, a number and both ends of its interval, the first on top.
+
+    ``title`` says what is shown, ``measure`` what the numbers are. Text stays text, so that it can be searched.
+    """
+    with matplotlib.rc_context(_FONT):
+        figure = Figure(figsize=(9, 1.3 + 0.32 * max(1, len(rows))), layout="constrained")
+        axes = figure.subplots()
+        for place, (_, value, low, high) in enumerate(rows):
+            axes.plot([low, high], [place, place], color=MUTED, linewidth=2, solid_capstyle="butt")
+            axes.plot(value, place, "o", color=INK, markersize=6)
+            axes.annotate(f"{value:.3f}", (1.01, place), xycoords=("axes fraction", "data"), va="center", color=INK)
+        axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(left=0)
+        axes.set_title(title, loc="left", color=INK)
+        axes.set_xlabel(measure, color=MUTED)
+        axes.grid(axis="x", color=GRID)
+        axes.set_axisbelow(True)
+        for side in ("top", "right", "left"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        drawn = StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    return drawn.getvalue()
