@@ -113,11 +113,10 @@ def cite() -> None:
         "Cite the work that introduced the filter, *Rethinking Visual Attribution for Chest X-ray Reasoning in LVLMs* "
         "(Xiong et al., 2026), the sources whose films you used, and this benchmark:"
     )
-    made = tables.made_by("data/board/board.parquet")
-    version = " ".join(filter(None, (made.get("medground"), made.get("commit", "")[:12])))
-    st.code(CITATION.format(version=version), language="bibtex")
+    made = tables.made_by("data/board/board.parquet").get("settings", {})
+    st.code(CITATION.format(version=made.get("dataset", "")), language="bibtex")
     if made:
-        st.caption("This board was made by:")
+        st.caption("The version is of the cases and their regions. The board was drawn with:")
         st.json(made, expanded=False)
 
 

@@ -128,7 +128,6 @@ ATTRIBUTIONS = _schema(
     ("concepts", pa.list_(EFFECT), None),
     ("tokens", pa.list_(TOKEN), None),
     ("note", pa.string(), None),  # what the method has to say about itself, such as a convergence delta; JSON
-    ("seconds", pa.float64()),
     ("forwards", pa.int64()),
 )
 SCORES = _schema(
@@ -174,7 +173,7 @@ BOARD = _schema(
     ("tie", pa.string(), None),  # letters; ranked entries that share one cannot be told apart
     ("order_low_models", pa.float64(), None),  # interval of the order's metric when the models are drawn again, too
     ("order_high_models", pa.float64(), None),
-    ("seconds", pa.float64(), None),  # mean a case
+    ("seconds", pa.float64(), None),  # mean a case, where an author says so; what the pipeline took: data/durations
     ("iou_published", pa.float64(), None),  # the mean IoU under the paper's scorer
     ("sanity", pa.string(), None),  # pass, or the checks that it fails
     version=2,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medground import engine, params, records
+from medground import engine, files, params, records
 from medground.attribution import by_entry
 from medground.attribution.explain import AttributeTask
 from medground.attribution.items import Items, kept_cases
@@ -42,8 +42,10 @@ def main() -> None:
         stale.unlink()
     engine.map_tables(AttributeTask(model, methods), tables, name=p.engine.name, workers=p.engine.workers)
     for name, table in zip(methods, tables, strict=True):
-        rows = records.read_table(table.out, records.ATTRIBUTIONS).select(["seconds", "forwards"]).to_pandas()
-        print(f"{model} {name}: {len(rows)} cases, {rows.seconds.sum():.1f} s, {rows.forwards.sum()} forwards")
+        forwards = sum(records.read_table(table.out, records.ATTRIBUTIONS)["forwards"].to_pylist())
+        took = engine.duration(table.out)
+        seconds = f", {files.read_json(took)['seconds']:.1f} s" if took.exists() else ""
+        print(f"{model} {name}: {len(table.items)} cases{seconds}, {forwards} forwards")
 
 
 def _case_id(job: tuple[str, dict]) -> str:

@@ -24,7 +24,7 @@ def main() -> None:
     cases = verify(samples, answers, shortcuts, seeds=p.verify.seeds, agreement=p.verify.agreement)
     rows = retention(cases)
     cases = draw(cases, p.verify.most, p.seed)
-    made_from = {"profile": p.profile, "seed": p.seed, "settings": {"verify": vars(p.verify)}}
+    made_from = {"seed": p.seed, "settings": {"verify": vars(p.verify)}}
     records.write_table(cases, records.CASES, out / "cases.parquet", **made_from)
     files.write_json(rows, out / "retention.json")
     for mode in MODES:

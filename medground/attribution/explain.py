@@ -1,4 +1,4 @@
-"""The work of the attribute stage: rows of cases in, rows of ``records.ATTRIBUTIONS`` out."""
+"""The work of the attribute stage: rows of cases in, rows of ``records.ATTRIBUTIONS`` and their seconds out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class AttributeTask:
     def _explain(self, name: str, jobs) -> list[dict]:
         method, items = self.methods[name]
         lvlm = _loaded(self.model) if "model" in method.needs else None
-        return [found.row() for found in method.attribute(lvlm, [items(case) for _, case in jobs])]
+        return [
+            found.row() | {"seconds": found.seconds}
+            for found in method.attribute(lvlm, [items(case) for _, case in jobs])
+        ]
 
 
 @lru_cache(maxsize=1)

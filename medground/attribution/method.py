@@ -74,7 +74,7 @@ class Attribution:
     concepts: list[tuple[str, Box, float]] | None = None  # best explanation first, each with its effect
     tokens: list[tuple[str, float]] | None = None  # the answer's tokens in order, each with its effect
     note: dict[str, Any] | None = None  # what the method has to say about itself
-    seconds: float = 0.0
+    seconds: float = 0.0  # not in the row: tables hold nothing that another run would not give
     forwards: int = 0
 
     @classmethod
@@ -91,7 +91,7 @@ class Attribution:
             concepts=row["concepts"] and [(c["concept"], tuple(c["box"]), c["effect"]) for c in row["concepts"]],
             tokens=row["tokens"] and [(t["token"], t["effect"]) for t in row["tokens"]],
             note=row["note"] and json.loads(row["note"]),
-            seconds=row["seconds"],
+            seconds=row.get("seconds") or 0.0,
             forwards=row["forwards"],
         )
 
@@ -109,7 +109,6 @@ class Attribution:
             "concepts": concepts and [{"concept": c, "box": b, "effect": e} for c, b, e in concepts],
             "tokens": tokens and [{"token": t, "effect": e} for t, e in tokens],
             "note": self.note and json.dumps(self.note, sort_keys=True),
-            "seconds": self.seconds,
             "forwards": self.forwards,
         }
 

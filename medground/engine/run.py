@@ -115,10 +115,8 @@ class Table:
         """How long the rows took, where the work says so in a column ``seconds`` that is none of the table's."""
         if "seconds" in self.schema.names or rows["seconds"].null_count == len(rows):
             return
-        out = Path(self.out)
-        place = DURATIONS / (out.relative_to("data") if out.parts[0] == "data" else out.name)
         total = pc.sum(rows["seconds"]).as_py()
-        files.write_json({"rows": len(rows), "seconds": round(total, 3)}, place.with_suffix(".json"))
+        files.write_json({"rows": len(rows), "seconds": round(total, 3)}, duration(self.out))
 
     def _left(self, start: int, stop: int) -> list[tuple[int, int]]:
         """What is left to do of a span: nothing, all of it, or where it was taken apart, some of its halves."""
@@ -292,6 +290,12 @@ class _Work:
         alike = len(texts) == ALIKE and len(set(texts)) == 1
         if not self.went_well and (alike or len(texts) == HOPELESS):
             self.end("and none went well, so that the others were not tried")
+
+
+def duration(table: Path | str) -> Path:
+    """The file that says how many rows a table has and how many seconds they took in all, as `map` measured it."""
+    path = Path(table)
+    return (DURATIONS / (path.relative_to("data") if path.parts[0] == "data" else path.name)).with_suffix(".json")
 
 
 def _named(value: Any, contents: dict[str, bytes]) -> Any:

@@ -50,7 +50,7 @@ def metadata(facts: Facts) -> dict:
     terms = {licences.source(name).licence for name in facts.sources}
     mit = terms == {"MIT"}
     return {
-        "pretty_name": f"{NAME} ({facts.profile})" if facts.profile else NAME,
+        "pretty_name": f"{NAME} (phantom)" if facts.phantom else NAME,
         "license": "mit" if mit else "other",
         **({} if mit else {"license_name": "by-source", "license_link": "LICENSE.md"}),
         "language": ["en"],
@@ -328,8 +328,8 @@ def _datasheet(facts: Facts) -> str:
 - **Distribution.** Under the licence of each source; what may not leave is not here.
 - **Maintenance.** Each version is a tagged commit; the tag names the commit of the code that made it.
 
-Made by medground {facts.version or "of unknown version"}{f", profile `{facts.profile}`" if facts.profile else ""}\
-{f", seed {facts.made_by['seed']}" if "seed" in facts.made_by else ""}.
+Version {facts.version}, by the content of the tables\
+{f"; seed {facts.made_by['seed']}" if "seed" in facts.made_by else ""}.
 
 {_table(revisions)}"""
 

@@ -24,7 +24,7 @@ def describe(facts: Facts, limits: str) -> dict:
         "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
         "name": NAME,
         "description": "Chest X-ray questions, models' right answers, and the regions proven to have caused them.",
-        "version": facts.made_by.get("medground", ""),
+        "version": f"1.0.0+{facts.version}",
         "license": sorted({licences.source(name).url for name in facts.sources}),
         "citeAs": facts.citation,
         "isLiveDataset": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from pathlib import Path
 
@@ -27,7 +28,6 @@ class Facts:
         self.retention = self.rows("retention")
         self.board = {split: self.rows("baselines", split=split) for split in self.shards["baselines"]}
         self.sources = sorted({row["source"] for row in self.retention})
-        self.profile = made_by.get("profile", "")
         self.total = {name: sum(row[name] for row in self.retention) for name in COUNTS}
 
     def rows(self, config: str, columns: list[str] | None = None, split: str | None = None) -> list[dict]:
@@ -56,9 +56,10 @@ class Facts:
 
     @property
     def version(self) -> str:
-        commit = self.made_by.get("commit", "")
-        edited = "+" if commit.endswith("+") else ""  # made by code that the commit does not hold
-        return " ".join(filter(None, (self.made_by.get("medground"), commit[:12] + edited)))
+        """Twelve hex digits that change with the bytes of any shard."""
+        shards = sorted(shard for splits in self.shards.values() for found in splits.values() for shard in found)
+        digests = [f"{path.relative_to(self.folder)} {_sha256(path)}" for path in shards]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:12]
 
     @property
     def citation(self) -> str:
@@ -67,6 +68,11 @@ class Facts:
             "@misc{medground,\n  title = {MedGround: a causally verified benchmark of visual attribution for chest "
             f"X-ray models}},\n  author = {{The MedGround authors}},\n  version = {{{self.version}}}\n}}"
         )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def share(part: int, whole: int) -> str:

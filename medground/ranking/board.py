@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from .. import __version__, records
+from .. import records
 from ..errors import MedgroundError
 from ..scoring.metrics import METRICS
 from ..scoring.tables import localised
@@ -327,7 +327,6 @@ def summary(
              "over_floor", "iou", "iou_low", "iou_high", "rank", "rank_low", "rank_high", "tie", "sanity")  # fmt: skip
     top = [row for row in rows if (row["track"], row["split"]) == ("all", "all")]
     return {
-        "medground": __version__,
         "protocol": "medground",
         "dataset": dataset,
         "level": level,

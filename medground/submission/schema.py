@@ -21,8 +21,12 @@ MAX_ROWS = 100_000
 MAX_TEXT = 2000
 OUTSIDE = 1.0  # native pixels by which a box may leave the film: rounding, not another coordinate system
 
-# The columns of an entry: `records.ATTRIBUTIONS`, of which only the case's id must have a value.
-COLUMNS = pa.schema([field.with_nullable(field.name != "case_id") for field in records.ATTRIBUTIONS])
+# The columns of an entry: `records.ATTRIBUTIONS`, of which only the case's id must have a value, and the seconds that
+# a case took where the author says so.
+COLUMNS = pa.schema(
+    [field.with_nullable(field.name != "case_id") for field in records.ATTRIBUTIONS]
+    + [pa.field("seconds", pa.float64())]
+)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ BOXES = Attribution(
 def test_an_attribution_comes_back_from_its_row(found, tmp_path):
     records.write_table([found.row()], records.ATTRIBUTIONS, tmp_path / "table.parquet")
     back = Attribution.of_row(records.read_rows(tmp_path / "table.parquet", records.ATTRIBUTIONS)[0])
-    for name in ("case_id", "extent", "boxes", "concepts", "tokens", "note", "seconds", "forwards"):
+    for name in ("case_id", "extent", "boxes", "concepts", "tokens", "note", "forwards"):
         assert getattr(back, name) == getattr(found, name), name
     assert (back.grid is None) == (found.grid is None)
     assert found.grid is None or np.array_equal(back.grid, found.grid)
