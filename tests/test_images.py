@@ -255,7 +255,7 @@ def test_unreadable_files_name_themselves_and_a_remedy(tmp_path):
             read_film(tmp_path / name)
     with pytest.raises(MedgroundError, match=r"absent.*fetch"):
         read_film(tmp_path / "absent.png")
-    with pytest.raises(MedgroundError, match="is missing"):
+    with pytest.raises(MedgroundError, match="is no file but a folder, pipe or device"):
         read_film(tmp_path)
 
 
