@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers import (
     AutoImageProcessor,
@@ -21,8 +22,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from ..errors import MedgroundError
 from ..geometry import Letterbox
 from .checkpoints import Published
+from .head import in_float32
 from .verdict import find_verdict
 
 
@@ -55,8 +58,8 @@ class Answer:
     """What a model wrote about a film."""
 
     text: str
-    verdict: str  # yes | no | unparsable
-    margin: float  # log p(Yes) - log p(No), nats, where the verdict is written; at the first token if unparsable
+    verdict: str  # yes | no | unparsable; as published also both
+    margin: float  # log p(Yes) - log p(No), nats, where the verdict is written; at the first token if no word is
 
 
 class LVLM(ABC):
@@ -90,8 +93,9 @@ class LVLM(ABC):
         revision: str,
     ):
         self.key, self.revision = key, revision
-        self.model = model.eval().requires_grad_(False)
+        self.model = in_float32(model.eval().requires_grad_(False))
         self.tokenizer = tokenizer
+        self._resample = Image.Resampling(getattr(image_processor, "resample", Image.Resampling.BICUBIC))
         self.batch_size = 64 if self.device.type == "cuda" else 16  # halved for good when memory runs out
         self._mean = torch.tensor(image_processor.image_mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(image_processor.image_std, device=self.device).view(3, 1, 1)
@@ -164,20 +168,34 @@ class LVLM(ABC):
     def dtype(self) -> torch.dtype:
         return self.model.dtype
 
-    def canvas(self, films: Sequence[np.ndarray]) -> Tensor:
-        """Films uint8 ``[H, W]``, all of one size, as canvases float32 ``[B, h, w]`` in [0, 1] on the device."""
+    def canvas(self, films: Sequence[np.ndarray], protocol: str = "medground") -> Tensor:
+        """Films uint8 ``[H, W]``, all of one size, as canvases float32 ``[B, h, w]`` in [0, 1] on the device.
+
+        Under ``published`` they are resized as the checkpoint's own image processor does it: with its filter, and onto
+        Gemma's square without regard to the film's shape.
+        """
         height, width = films[0].shape
         letterbox = self.letterbox(width, height)
-        drawn = np.stack([letterbox.apply(film) for film in films])
-        return torch.from_numpy(drawn).to(self.device).float() / 255
+        if protocol == "published":
+            size = letterbox.width, letterbox.height
+            drawn = [np.asarray(Image.fromarray(film).resize(size, self._resample)) for film in films]
+        else:
+            drawn = [letterbox.apply(film) for film in films]
+        return torch.from_numpy(np.stack(drawn)).to(self.device).float() / 255
 
-    def text(self, prompt: str, answer: str | None, width: int, height: int) -> Text:
+    def text(self, prompt: str, answer: str | None, width: int, height: int, protocol: str = "medground") -> Text:
         """Tokenise a prompt about a film of this native size, and the answer that is to be attributed.
 
-        The answer is tokenised by itself, as a model writes it, and without the token that ends a turn.
+        The answer is tokenised by itself, as a model writes it, and without the token that ends a turn. Under
+        ``published`` the chat with the answer is tokenised as a whole, and what ends the turn belongs to the answer.
         """
-        prompt_ids = self.prompt_ids(prompt, self._image_tokens(width, height))
-        answer_ids = self.tokenizer(answer, add_special_tokens=False).input_ids if answer else []
+        image_tokens = self._image_tokens(width, height)
+        prompt_ids = self.prompt_ids(prompt, image_tokens)
+        if answer and protocol == "published":
+            chat = self.chat(prompt, image_tokens) + self._turn(prompt, answer)
+            answer_ids = self.tokenizer(chat, add_special_tokens=False).input_ids[len(prompt_ids) :]
+        else:
+            answer_ids = self.tokenizer(answer, add_special_tokens=False).input_ids if answer else []
         input_ids = torch.tensor([[*prompt_ids, *answer_ids]], device=self.device)
         return Text(
             input_ids=input_ids,
@@ -192,13 +210,16 @@ class LVLM(ABC):
 
         ``attentions`` runs the decoder with eager attention and returns every layer's weights.
         """
+        return self.run(self.pixel_inputs(canvas), text, films=len(canvas), attentions=attentions)
+
+    def run(self, pixels: dict[str, Tensor], text: Text, *, films: int = 1, attentions: bool = False) -> Forward:
+        """`forward` on the model's own pixel arguments of that many films; differentiable with respect to them."""
         arguments = dict(
-            input_ids=text.input_ids.expand(len(canvas), -1),
+            input_ids=text.input_ids.expand(films, -1),
             logits_to_keep=text.rows,
             use_cache=False,
-            **self.expand(text.inputs, len(canvas)),
+            **self.expand(text.inputs, films),
         )
-        pixels = self.pixel_inputs(canvas)
         if not attentions:
             return Forward(self.model(**arguments, **pixels).logits, None)
         # the vision tower by itself: its sdpa would warn that it has no weights to return, which nobody asked it for
@@ -225,11 +246,17 @@ class LVLM(ABC):
         *,
         max_new_tokens: int = 256,
         batch_size: int | None = None,
+        protocol: str = "medground",
     ) -> list[Answer]:
-        """Greedy answers to one prompt per film (uint8 ``[H, W]``, of any sizes), in order."""
+        """Greedy answers to one prompt per film (uint8 ``[H, W]``, of any sizes), in order.
+
+        Greedy means that the likeliest token is written, whatever the checkpoint's generation settings say. Under
+        ``published`` these stay as they are (Qwen's repetition penalty bends margins and answers), films are resized as
+        `canvas` says, and verdicts are read by the paper's rule.
+        """
         pairs = list(zip(films, prompts, strict=True))
         with torch.inference_mode():
-            batches = self.chunked(lambda batch: self._answer_batch(batch, max_new_tokens), pairs, batch_size)
+            batches = self.chunked(lambda some: self._answer_batch(some, max_new_tokens, protocol), pairs, batch_size)
             return [answer for batch in batches for answer in batch]
 
     @contextmanager
@@ -263,34 +290,48 @@ class LVLM(ABC):
             start += len(done)
             yield done
 
-    def _answer_batch(self, batch: list[tuple[np.ndarray, str]], max_new_tokens: int) -> list[Answer]:
+    def _answer_batch(self, batch: list[tuple[np.ndarray, str]], max_new_tokens: int, protocol: str) -> list[Answer]:
         ids = [self.prompt_ids(prompt, self._image_tokens(*film.shape[::-1])) for film, prompt in batch]
         length = max(map(len, ids))
         pad = self.tokenizer.pad_token_id
         input_ids = torch.tensor([[pad] * (length - len(row)) + row for row in ids], device=self.device)
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in ids], device=self.device)
         recorder = _Margins(self._yes_no)
-        written = self.model.generate(
-            input_ids=input_ids,
-            attention_mask=mask,
-            generation_config=GenerationConfig(
+        with self._generation(protocol):
+            written = self.model.generate(
+                input_ids=input_ids,
+                attention_mask=mask,
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 pad_token_id=pad,
-                eos_token_id=self.model.generation_config.eos_token_id,
-            ),
-            logits_processor=[recorder],
-            **self._batched_pixels([film for film, _ in batch]),
-            **self.generation_inputs(input_ids == self.image_token_id),
-        )[:, length:]
+                logits_processor=[recorder],
+                **self._batched_pixels([film for film, _ in batch], protocol),
+                **self.generation_inputs(input_ids == self.image_token_id),
+            )[:, length:]
         margins = torch.stack(recorder.margins, 1).tolist()
-        return [self._read(tokens, row) for tokens, row in zip(written.tolist(), margins, strict=True)]
+        return [self._read(tokens, row, protocol) for tokens, row in zip(written.tolist(), margins, strict=True)]
 
-    def _read(self, tokens: list[int], margins: list[float]) -> Answer:
+    @contextmanager
+    def _generation(self, protocol: str) -> Iterator[None]:
+        """Generation with nothing of the checkpoint's settings but the tokens that end a turn; as published, with all.
+
+        ``generate`` fills whatever it is not told from the model's own settings, so that these are put aside.
+        """
+        own = self.model.generation_config
+        if protocol != "published":
+            self.model.generation_config = GenerationConfig(
+                bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+            )
+        try:
+            yield
+        finally:
+            self.model.generation_config = own
+
+    def _read(self, tokens: list[int], margins: list[float], protocol: str = "medground") -> Answer:
         text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-        verdict, start = find_verdict(text)
+        verdict, start = find_verdict(text, protocol)
         position = 0
-        if verdict != "unparsable":  # the first token with which the decoded text reaches into the verdict's word
+        if start >= 0:  # the first token with which the decoded text reaches into the verdict's word
             position = next(
                 k for k in range(len(tokens)) if len(self._decoded(tokens[: k + 1])) > start or k + 1 == len(tokens)
             )
@@ -299,8 +340,8 @@ class LVLM(ABC):
     def _decoded(self, tokens: list[int]) -> str:
         return self.tokenizer.decode(tokens, skip_special_tokens=True)
 
-    def _batched_pixels(self, films: list[np.ndarray]) -> dict[str, Tensor]:
-        parts = [self.pixel_inputs(self.canvas([film])) for film in films]
+    def _batched_pixels(self, films: list[np.ndarray], protocol: str) -> dict[str, Tensor]:
+        parts = [self.pixel_inputs(self.canvas([film], protocol)) for film in films]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _image_tokens(self, width: int, height: int) -> int:
@@ -309,10 +350,22 @@ class LVLM(ABC):
 
     def templated(self, prompt: str) -> str:
         """The checkpoint's chat template around a film and a prompt, up to where the model answers."""
-        content = [{"type": "image"}, {"type": "text", "text": prompt}]
-        return self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
+        return self._templated([self._asked(prompt)], add_generation_prompt=True)
+
+    def _turn(self, prompt: str, answer: str) -> str:
+        """What the template makes of an answer behind `templated`: the answer and what ends the turn."""
+        said = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+        before, whole = self.templated(prompt), self._templated([self._asked(prompt), said])
+        if not whole.startswith(before):
+            raise MedgroundError(f"the chat template of {self.key} changes a prompt that was answered")
+        return whole[len(before) :]
+
+    def _templated(self, turns: list[dict], add_generation_prompt: bool = False) -> str:
+        return self.tokenizer.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
+
+    @staticmethod
+    def _asked(prompt: str) -> dict:
+        return {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
 
     @cached_property
     def _yes_no(self) -> tuple[Tensor, Tensor]:
