@@ -75,11 +75,26 @@ class Locator:
         """What was transferred to each of several films, its boxes tightened by the segmenter if there is one."""
         if self.segmenter is None:
             return list(found)
-        boxes = self.segmenter.refine(films, [[box for _, box, *_ in some] for some in found])
+        boxes = [[box for _, box, *_ in some] for some in found]
+        if _of(self.protocol) == "published":
+            tight = self._on_squares(films, boxes)
+        else:
+            tight = self.segmenter.refine(films, boxes)
         return [
-            [(concept, box, *rest) for (concept, _, *rest), box in zip(some, tight, strict=True)]
-            for some, tight in zip(found, boxes, strict=True)
+            [(concept, box, *rest) for (concept, _, *rest), box in zip(some, refined, strict=True)]
+            for some, refined in zip(found, tight, strict=True)
         ]
+
+    def _on_squares(self, films: Sequence[np.ndarray], boxes: Sequence[list[Box]]) -> list[list[Box]]:
+        """As published: the segmenter sees the letterboxed film with its black bars, and boxes in whole pixels."""
+        to = [Letterbox.fit(film.shape[1], film.shape[0], SIDE) for film in films]
+        whole = [
+            [tuple(float(round(value)) for value in box.to_canvas(native)) for native in some]
+            for box, some in zip(to, boxes, strict=True)
+        ]
+        squares = [box.apply(film) for box, film in zip(to, films, strict=True)]
+        tight = self.segmenter.refine(squares, whole, "published")
+        return [[box.to_native(found) for found in some] for box, some in zip(to, tight, strict=True)]
 
     def transferred(self, film: np.ndarray) -> list[Located]:
         """The concepts as they were carried over from the references, before any segmenter."""
@@ -88,7 +103,9 @@ class Locator:
         found, name, cost = (self._published if _of(self.protocol) == "published" else self._medground)(
             letterbox.apply(film)
         )
-        native = [box and intersect(letterbox.to_native(box), (0.0, 0.0, float(width), float(height))) for box in found]
+        native = [box and letterbox.to_native(box) for box in found]
+        if _of(self.protocol) != "published":  # which keeps boxes in the black bars
+            native = [box and intersect(box, (0.0, 0.0, float(width), float(height))) for box in native]
         return [(c, box, name, cost) for c, box in zip(self.references.concepts, native, strict=True) if box]
 
     @cached_property

@@ -32,30 +32,40 @@ class MedSAM:
         """From a folder or a Hub id (the paper's: ``flaviagiammarino/medsam-vit-base``)."""
         return cls(*load_parts(where, (SamModel, SamImageProcessorPil)))
 
-    def refine(self, films: Sequence[np.ndarray], boxes: Sequence[Sequence[Box]]) -> list[list[Box]]:
+    def refine(
+        self, films: Sequence[np.ndarray], boxes: Sequence[Sequence[Box]], protocol: str = "medground"
+    ) -> list[list[Box]]:
         """The tight box of each box's mask, native pixels; an empty mask leaves its box as it was.
 
-        ``films`` are uint8 ``[H, W]`` of any sizes, ``boxes`` a list of native boxes for each.
+        ``films`` are uint8 ``[H, W]`` of any sizes, ``boxes`` a list of native boxes for each. ``published`` is the
+        paper's way: whole pixels, before and after cut to the last one of the film, which a box then does not hold.
         """
+        if protocol == "published":
+            boxes = [[_cut(box, film) for box in some] for film, some in zip(films, boxes, strict=True)]
         refined = []
-        for film_masks, film_boxes in zip(self.masks(films, boxes), boxes, strict=True):
-            refined.append([box_of(mask) or tuple(box) for mask, box in zip(film_masks, film_boxes, strict=True)])
+        for film, masks, some in zip(films, self.masks(films, boxes, protocol), boxes, strict=True):
+            tight = [box_of(mask) or tuple(box) for mask, box in zip(masks, some, strict=True)]
+            refined.append([_cut(box, film) for box in tight] if protocol == "published" else tight)
         return refined
 
     @torch.inference_mode()
-    def masks(self, films: Sequence[np.ndarray], boxes: Sequence[Sequence[Box]]) -> list[np.ndarray]:
+    def masks(
+        self, films: Sequence[np.ndarray], boxes: Sequence[Sequence[Box]], protocol: str = "medground"
+    ) -> list[np.ndarray]:
         """For each film the masks of its boxes, bool ``[N, H, W]``: of the three that SAM offers, the one that it
-        believes in most."""
+        believes in most. ``published`` enlarges probabilities, ``medground`` their logits."""
         masks = []
         for start in range(0, len(films), _FILMS):
             some = films[start : start + _FILMS]
             inputs = self.processor([Image.fromarray(film) for film in some], return_tensors="pt")
             codes = self.model.get_image_embeddings(inputs["pixel_values"].to(self.model.device, self.model.dtype))
             sizes = zip(inputs["reshaped_input_sizes"].tolist(), codes, boxes[start : start + _FILMS], strict=True)
-            masks += [self._decode(f, c[None], b, size) for f, (size, c, b) in zip(some, sizes, strict=True)]
+            masks += [self._decode(f, c[None], b, size, protocol) for f, (size, c, b) in zip(some, sizes, strict=True)]
         return masks
 
-    def _decode(self, film: np.ndarray, code: Tensor, boxes: Sequence[Box], size: Sequence[int]) -> np.ndarray:
+    def _decode(
+        self, film: np.ndarray, code: Tensor, boxes: Sequence[Box], size: Sequence[int], protocol: str
+    ) -> np.ndarray:
         """Masks ``[N, H, W]`` of native ``boxes``; ``size`` is the film's (height, width) on SAM's padded canvas."""
         height, width = film.shape
         if not boxes:
@@ -64,7 +74,17 @@ class MedSAM:
         prompts = (torch.tensor([list(box) for box in boxes], dtype=torch.float32) * scale)[None].to(code)
         found = self.model(image_embeddings=code, input_boxes=prompts, multimask_output=True)
         best = found.iou_scores[0].argmax(-1)
-        logits = found.pred_masks[0, torch.arange(len(boxes)), best].float()
+        masks = found.pred_masks[0, torch.arange(len(boxes), device=best.device), best].float()
+        masks, threshold = (masks.sigmoid(), 0.5) if protocol == "published" else (masks, 0.0)
         canvas = self.model.config.vision_config.image_size
-        logits = functional.interpolate(logits[None], (canvas, canvas), mode="bilinear")[..., : size[0], : size[1]]
-        return (functional.interpolate(logits, (height, width), mode="bilinear")[0] > 0).cpu().numpy()
+        masks = functional.interpolate(masks[None], (canvas, canvas), mode="bilinear")[..., : size[0], : size[1]]
+        return (functional.interpolate(masks, (height, width), mode="bilinear")[0] > threshold).cpu().numpy()
+
+
+def _cut(box: Box, film: np.ndarray) -> Box:
+    height, width = film.shape
+    x1, y1, x2, y2 = (int(value) for value in box)
+    (x1, x2), (y1, y2) = (
+        sorted(min(max(v, 0), most - 1) for v in pair) for pair, most in (((x1, x2), width), ((y1, y2), height))
+    )
+    return float(x1), float(y1), float(x2), float(y2)
