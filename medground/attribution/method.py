@@ -190,12 +190,16 @@ class Method:
         needed = {name: value for name, value in given.items() if name in self.needs}
         return self.with_settings(**{**needed, **params.attribute.get(self.entry, {})})
 
-    def attribute(self, lvlm: LVLM | None, items: Sequence[Item]) -> list[Attribution]:
+    def attribute(self, lvlm: LVLM | None, items: Sequence[Item], **settings: Any) -> list[Attribution]:
         """One attribution per item, in order; the batch's wall time is shared out evenly.
+
+        ``settings`` change the method's own, as `with_settings` does.
 
         Raises MedgroundError where an item lacks what the method needs, or the function does not return one attribution
         for each item.
         """
+        if settings:
+            return self.with_settings(**settings).attribute(lvlm, items)
         self._check(lvlm, items)
         started = time.perf_counter()
         results = self.function(lvlm, items, **self.settings)

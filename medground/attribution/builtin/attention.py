@@ -1,7 +1,7 @@
 """Methods that read the attention of the decoder, as the model computed it: its own masks, every query head.
 
 The rows that predict the answer's tokens are read, each one before the token itself; ``rows="answer"`` reads the
-tokens' own rows, as the paper does.
+tokens' own rows.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ _ONE = {"forward": 1}
     group="attention",
     paper="Jain and Wallace, NAACL 2019",
     passes=_ONE,
-    published={"rows": "answer"},
 )
 def attention_head(lvlm: LVLM, items: Sequence[Item], rows: Rows = "predicting") -> list[Attribution]:
     """How much the answer looks at each image token in the last layer: mean over heads and answer rows.
@@ -43,7 +42,6 @@ def attention_head(lvlm: LVLM, items: Sequence[Item], rows: Rows = "predicting")
     group="attention",
     paper="Abnar and Zuidema, ACL 2020",
     passes=_ONE,
-    published={"rows": "answer"},
 )
 def rollout(lvlm: LVLM, items: Sequence[Item], rows: Rows = "predicting") -> list[Attribution]:
     """Attention followed through all layers, residual connections included.
@@ -53,22 +51,12 @@ def rollout(lvlm: LVLM, items: Sequence[Item], rows: Rows = "predicting") -> lis
     return _from_weights(lvlm, items, lambda weights, text: roll_out(weights, answer_rows(text, rows)))
 
 
-@register("lrp", group="attention", paper="Ali et al., ICML 2022", passes=_ONE, protocol="published")
-def relevance_walk(lvlm: LVLM, items: Sequence[Item], rows: Rows = "answer") -> list[Attribution]:
-    """What the paper calls LRP: relevance walked back through (attention + identity), without normalisation.
-
-    Every row of attention sums to one, so this is rollout times 2 to the power of the number of layers.
-    """
-    return _from_weights(lvlm, items, lambda weights, text: roll_out(weights, answer_rows(text, rows), normalise=False))
-
-
 @register(
     "gradient_attention",
     group="attention",
     paper="Chefer, Gur and Wolf, ICCV 2021",
     needs=("model", "gradients"),
     passes={"attention": 1},
-    published={"rows": "answer"},
 )
 def gradient_attention(lvlm: LVLM, items: Sequence[Item], rows: Rows = "predicting") -> list[Attribution]:
     """The last layer's attention times its positive gradient of the answer's log-likelihood, mean over heads and rows.
@@ -101,7 +89,7 @@ def last_layer(weights: Sequence[Tensor], rows: Tensor) -> Tensor:
     return weights[-1][:, :, rows].float().mean((1, 2))
 
 
-def roll_out(weights: Sequence[Tensor], rows: Tensor, normalise: bool = True) -> Tensor:
+def roll_out(weights: Sequence[Tensor], rows: Tensor) -> Tensor:
     """Rows of the product over layers of (head mean + identity), rows normalised to one; mean over rows: ``[B, L]``.
 
     The product is taken from the last layer down on the chosen rows alone, T x L instead of L x L.
@@ -113,7 +101,7 @@ def roll_out(weights: Sequence[Tensor], rows: Tensor, normalise: bool = True) ->
     flow = identity[rows].expand(batch, -1, -1)
     for layer in reversed(weights):
         mixed = layer.float().mean(1) + identity
-        flow = flow @ (mixed / mixed.sum(-1, keepdim=True) if normalise else mixed)
+        flow = flow @ (mixed / mixed.sum(-1, keepdim=True))
     return flow.mean(1)
 
 

@@ -30,7 +30,6 @@ def _cam_passes(settings: Mapping[str, Any]) -> dict[str, int]:
     paper="Selvaraju et al., ICCV 2017",
     needs=_NEEDS,
     passes=_cam_passes,
-    published={"layer": -1, "centred": False},
 )
 def gradcam(lvlm: LVLM, items: Sequence[Item], layer: Layer = 1, centred: bool = True) -> list[Attribution]:
     """Grad-CAM on the image tokens' states before decoder layer ``layer``.
@@ -49,7 +48,6 @@ def gradcam(lvlm: LVLM, items: Sequence[Item], layer: Layer = 1, centred: bool =
     paper="Chattopadhay et al., WACV 2018",
     needs=_NEEDS,
     passes=_cam_passes,
-    published={"layer": -1, "centred": False},
 )
 def gradcampp(lvlm: LVLM, items: Sequence[Item], layer: Layer = 1, centred: bool = True) -> list[Attribution]:
     """Grad-CAM++ on the same states. Chattopadhay et al., "Grad-CAM++", WACV 2018."""
@@ -81,7 +79,6 @@ def lrp(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     paper="Sundararajan, Taly and Yan, ICML 2017",
     needs=_NEEDS,
     passes=lambda settings: {"slope": settings["steps"], "forward": 2},
-    published={"baseline": 0.5, "absolute": True, "tokens": False},
 )
 def integrated_gradients(
     lvlm: LVLM,

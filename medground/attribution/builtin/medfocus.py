@@ -96,7 +96,6 @@ def _passes(settings: Mapping[str, Any]) -> dict[str, int]:
     paper="MedFocus",
     needs=_needs,
     passes=_passes,
-    published={"rule": "drop", "fill": "black", "tau": 0.75},
 )
 def medfocus(
     lvlm: LVLM,

@@ -27,7 +27,6 @@ Fill = Literal["black", "mean", "blur", "surround"]  # what hidden cells show, s
     group="perturbation",
     paper="Zeiler and Fergus, ECCV 2014",
     passes=lambda settings: {"forward": 1 + settings["cells"] ** 2},
-    published={},
 )
 def occlusion(lvlm: LVLM, items: Sequence[Item], cells: Cells = 8, fill: Fill = "black") -> list[Attribution]:
     """How much the mean answer probability falls when a tile is filled, for ``cells`` x ``cells`` tiles.
@@ -47,7 +46,6 @@ def occlusion(lvlm: LVLM, items: Sequence[Item], cells: Cells = 8, fill: Fill = 
     paper="Petsiuk, Das and Saenko, BMVC 2018",
     needs=("model", "seed"),
     passes=lambda settings: {"forward": 1 + settings["masks"]},
-    published={"normalise": False},
 )
 def rise(
     lvlm: LVLM,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Tokens = Annotated[int, Field(ge=1, le=100_000)]
 
 
-@register("prompting", group="prompting", paper="the model prints boxes", passes={"generation": 1}, published={})
+@register("prompting", group="prompting", paper="the model prints boxes", passes={"generation": 1})
 def prompting(lvlm: LVLM, items: Sequence[Item], max_new_tokens: Tokens = 256) -> list[Attribution]:
     """The boxes that the model prints when it is asked for them; the note keeps what it wrote."""
     results = []
@@ -38,7 +38,6 @@ def prompting(lvlm: LVLM, items: Sequence[Item], max_new_tokens: Tokens = 256) -
     "2024) find them",
     needs=("model", "detector", "segmenter"),
     passes={"generation": 1},
-    published={},
 )
 def prompting_medsam(
     lvlm: LVLM,

@@ -11,22 +11,26 @@ from __future__ import annotations
 import ast
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from ..errors import MedgroundError
-from ..geometry import Box, Letterbox, hull
-from ..grounding.detector import Detector
-from ..grounding.segmenter import MedSAM
-from .attention import log_likelihood
-from .gradient import states
-from .method import Attribution, Item
+from ...errors import MedgroundError
+from ...geometry import Box, Letterbox, hull
+from ..batches import log_likelihood
+from ..method import Attribution, Item
+from ..registry import register
+from .medfocus import CONCEPTS
+from .prompting import Tokens, _detector, _segmenter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...lvlm import LVLM, Text
 
 SIDE = 224  # the film's, in every method
 CELLS = 8  # of occlusion and RISE, along each side
@@ -48,6 +52,15 @@ ASK_REGIONS = (
     "describe the target regions in the image."
 )
 
+_register = partial(register, protocol="published")
+_ONE = {"forward": 1}
+_GRADIENTS = ("model", "gradients")
+
+
+def _masks_passes(settings: Mapping[str, Any]) -> dict[str, int]:
+    masks = settings["masks"]
+    return {"forward": masks if isinstance(masks, int) else len(masks)}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -56,35 +69,46 @@ class Case:
     item: Item
     letterbox: Letterbox
     film: np.ndarray  # uint8 [224, 224]
-    text: Any  # medground.lvlm.Text
+    text: Text
 
     @classmethod
-    def of(cls, lvlm, item: Item) -> Case:
+    def of(cls, lvlm: LVLM, item: Item) -> Case:
         height, width = item.film.shape
         letterbox = Letterbox.fit(width, height, SIDE)
         text = lvlm.text(item.prompt, item.answer, SIDE, SIDE, protocol="published")
         return cls(item, letterbox, letterbox.apply(item.film), text)
 
-    def log_probs(self, lvlm, films: np.ndarray) -> np.ndarray:
-        """Log-probability of each token of the answer on films uint8 ``[M, 224, 224]``: float64 ``[M, T]``."""
-        return lvlm.log_probs(lvlm.canvas(films, "published"), self.text).double().cpu().numpy()
+    def log_probs(self, lvlm: LVLM, films: np.ndarray) -> np.ndarray:
+        """Log-probability of each token of the answer on films uint8 ``[M, 224, 224]``: float32 ``[M, T]``."""
+        return lvlm.log_probs(lvlm.canvas(films, "published"), self.text).cpu().numpy()
+
+    def scores(self, lvlm: LVLM, films: np.ndarray) -> np.ndarray:
+        """Mean probability of the answer's tokens on each film: float32 ``[M]``.
+
+        Rounded as the reference rounds: its smallest drops are zero, and its scorer's threshold is a quantile of what
+        is above zero.
+        """
+        return lvlm.log_probs(lvlm.canvas(films, "published"), self.text).cpu().exp().mean(-1).numpy()
 
     def grid(self, values: Tensor | np.ndarray, forwards: int = 1, **more) -> Attribution:
         """An attribution whose grid covers the square of the film."""
-        grid = values.cpu().numpy() if isinstance(values, Tensor) else values
+        grid = values.cpu().numpy() if not isinstance(values, np.ndarray) else values
         return Attribution(self.item.case_id, grid.astype(np.float64), self.letterbox.extent, forwards=forwards, **more)
 
     def native(self, boxes: Sequence[Box]) -> list[Box]:
         return [self.letterbox.to_native(tuple(map(float, box))) for box in boxes]
 
 
-def attention_head(lvlm, items: Sequence[Item]) -> list[Attribution]:
+@_register("attention_head", group="attention", paper="Jain and Wallace, NAACL 2019", passes=_ONE)
+def attention_head(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     """The last layer's attention from the answer's own rows, mean over rows and heads."""
     return _each(lvlm, items, lambda case, weights: weights[-1][0, :, case.text.answer].float().mean((0, 1)))
 
 
-def rollout(lvlm, items: Sequence[Item]) -> list[Attribution]:
+@_register("rollout", group="attention", paper="Abnar and Zuidema, ACL 2020", passes=_ONE)
+def rollout(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     """Attention rollout multiplied from the first layer to the last, A_0 A_1 ..., the reverse of its authors' order."""
+    import torch
 
     def read(case: Case, weights: Sequence[Tensor]) -> Tensor:
         joint = torch.eye(weights[0].shape[-1], device=weights[0].device)
@@ -95,8 +119,10 @@ def rollout(lvlm, items: Sequence[Item]) -> list[Attribution]:
     return _each(lvlm, items, read)
 
 
-def lrp(lvlm, items: Sequence[Item]) -> list[Attribution]:
+@_register("lrp", group="attention", paper="Ali et al., ICML 2022", passes=_ONE)
+def lrp(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     """What the paper calls LRP: mass on the predicting rows, walked back through (attention + identity)."""
+    import torch
 
     def read(case: Case, weights: Sequence[Tensor]) -> Tensor:
         relevance = torch.zeros(weights[0].shape[-1], device=weights[0].device)
@@ -109,8 +135,19 @@ def lrp(lvlm, items: Sequence[Item]) -> list[Attribution]:
     return _each(lvlm, items, read)
 
 
-def gradient_attention(lvlm, items: Sequence[Item]) -> list[Attribution]:
+@_register(
+    "gradient_attention",
+    group="attention",
+    paper="Chefer, Gur and Wolf, ICCV 2021",
+    needs=_GRADIENTS,
+    passes={"attention": 1},
+)
+def gradient_attention(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     """The last layer's attention times its positive gradient, on the answer's own rows, of which the last has none."""
+    import torch
+
+    from ..autograd import states
+
     results = []
     for case in (Case.of(lvlm, item) for item in items):
         with torch.enable_grad(), states(lvlm, len(lvlm.layers) - 1):
@@ -122,12 +159,14 @@ def gradient_attention(lvlm, items: Sequence[Item]) -> list[Attribution]:
     return results
 
 
-def gradcam(lvlm, items: Sequence[Item]) -> list[Attribution]:
+@_register("gradcam", group="gradient", paper="Selvaraju et al., ICCV 2017", needs=_GRADIENTS, passes={"head": 1})
+def gradcam(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     """Grad-CAM on the last states at the image tokens, which the answer does not depend on: the map is zero."""
     return _cam(lvlm, items, lambda state, slope: slope.mean(0))
 
 
-def gradcampp(lvlm, items: Sequence[Item]) -> list[Attribution]:
+@_register("gradcampp", group="gradient", paper="Chattopadhay et al., WACV 2018", needs=_GRADIENTS, passes={"head": 1})
+def gradcampp(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     """Grad-CAM++ on the same states, so zero as well."""
 
     def weights(state: Tensor, slope: Tensor) -> Tensor:
@@ -137,11 +176,22 @@ def gradcampp(lvlm, items: Sequence[Item]) -> list[Attribution]:
     return _cam(lvlm, items, weights)
 
 
-def integrated_gradients(lvlm, items: Sequence[Item], steps: int = 24) -> list[Attribution]:
+@_register(
+    "integrated_gradients",
+    group="gradient",
+    paper="Sundararajan, Taly and Yan, ICML 2017",
+    needs=_GRADIENTS,
+    passes=lambda settings: {"slope": settings["steps"]},
+)
+def integrated_gradients(
+    lvlm: LVLM, items: Sequence[Item], steps: Annotated[int, Field(ge=2, le=10_000)] = 24
+) -> list[Attribution]:
     """Integrated gradients in the processor's pixels, from its mean colour, at both ends of the path; magnitudes.
 
     Qwen's pixels come in patches in the order in which it merges them, and the reference lays them out row by row.
     """
+    import torch
+
     results = []
     for case in (Case.of(lvlm, item) for item in items):
         inputs = lvlm.pixel_inputs(lvlm.canvas([case.film], "published"))
@@ -162,18 +212,28 @@ def integrated_gradients(lvlm, items: Sequence[Item], steps: int = 24) -> list[A
     return results
 
 
-def occlusion(lvlm, items: Sequence[Item]) -> list[Attribution]:
+@_register(
+    "occlusion", group="perturbation", paper="Zeiler and Fergus, ECCV 2014", passes={"forward": 1 + CELLS * CELLS}
+)
+def occlusion(lvlm: LVLM, items: Sequence[Item]) -> list[Attribution]:
     """How much the mean probability of the answer's tokens falls when a tile goes black, and not below zero."""
     tiles = np.eye(CELLS * CELLS, dtype=bool).reshape(-1, CELLS, CELLS)
     results = []
     for case in (Case.of(lvlm, item) for item in items):
         films = np.where(_pixels(tiles), 0, case.film).astype(np.uint8)
-        scores = np.exp(case.log_probs(lvlm, np.concatenate([case.film[None], films]))).mean(1)
+        scores = case.scores(lvlm, np.concatenate([case.film[None], films]))
         results.append(case.grid((scores[0] - scores[1:]).clip(min=0).reshape(CELLS, CELLS), len(scores)))
     return results
 
 
-def rise(lvlm, items: Sequence[Item], masks: Any = 64, seed: int = 0) -> list[Attribution]:
+@_register(
+    "rise",
+    group="perturbation",
+    paper="Petsiuk, Das and Saenko, BMVC 2018",
+    needs=("model", "seed"),
+    passes=_masks_passes,
+)
+def rise(lvlm: LVLM, items: Sequence[Item], masks: Any = 64, seed: int = 0) -> list[Attribution]:
     """The mean of the masks that keep half of the cells, weighted by the answer's mean probability; not normalised.
 
     ``masks`` is how many are drawn by ``seed`` and the case's id (the reference draws unseeded), or the masks
@@ -183,12 +243,19 @@ def rise(lvlm, items: Sequence[Item], masks: Any = 64, seed: int = 0) -> list[At
     for case in (Case.of(lvlm, item) for item in items):
         kept = _rise_masks(masks, seed, case.item.case_id)
         films = np.where(_pixels(kept), case.film, 0).astype(np.uint8)
-        scores = np.exp(case.log_probs(lvlm, films)).mean(1)
+        scores = case.scores(lvlm, films)
         results.append(case.grid(np.tensordot(scores, kept, 1) / (len(kept) * 0.5), len(kept)))
     return results
 
 
-def medfocus(lvlm, items: Sequence[Item], tau: float = 0.75) -> list[Attribution]:
+@_register(
+    "medfocus",
+    group="medfocus",
+    paper="MedFocus",
+    needs=("model", "concepts"),
+    passes={"forward": 1 + CONCEPTS + len(COMPOSITES)},
+)
+def medfocus(lvlm: LVLM, items: Sequence[Item], tau: Annotated[float, Field(ge=0, le=1)] = 0.75) -> list[Attribution]:
     """The concept or composite without which the answer loses most; the whole film where it keeps ``tau`` of it.
 
     Boxes of ``Item.concepts`` go black on the 224 film. A composite goes black box by box and comes back as their hull.
@@ -221,7 +288,8 @@ def medfocus(lvlm, items: Sequence[Item], tau: float = 0.75) -> list[Attribution
     return results
 
 
-def prompting(lvlm, items: Sequence[Item], max_new_tokens: int = 256) -> list[Attribution]:
+@_register("prompting", group="prompting", paper="the model prints boxes", passes={"generation": 1})
+def prompting(lvlm: LVLM, items: Sequence[Item], max_new_tokens: Tokens = 256) -> list[Attribution]:
     """The boxes that the model prints when it is asked for them below its question, in pixels of the 224 film.
 
     The reference evaluates what the model wrote; here only literals are read, so that no text is ever run.
@@ -233,14 +301,22 @@ def prompting(lvlm, items: Sequence[Item], max_new_tokens: int = 256) -> list[At
     return results
 
 
+@_register(
+    "prompting_medsam",
+    group="prompting",
+    paper="the model names regions; OWL-ViT (Minderer et al., ECCV 2022) and MedSAM (Ma et al., Nature Communications "
+    "2024) find them",
+    needs=("model", "detector", "segmenter"),
+    passes={"generation": 1},
+)
 def prompting_medsam(
-    lvlm,
+    lvlm: LVLM,
     items: Sequence[Item],
-    max_new_tokens: int = 256,
+    max_new_tokens: Tokens = 256,
     detector: str = "google/owlvit-base-patch32",
     segmenter: str = "flaviagiammarino/medsam-vit-base",
-    threshold: float = 0.1,
-    top: int = 5,
+    threshold: Annotated[float, Field(ge=0, le=1)] = 0.1,
+    top: Annotated[int, Field(ge=1)] = 5,
 ) -> list[Attribution]:
     """The regions that the model names, each found by itself on the 224 film by OWL-ViT, then tightened by MedSAM."""
     results = []
@@ -256,8 +332,10 @@ def prompting_medsam(
     return results
 
 
-def _each(lvlm, items: Sequence[Item], read) -> list[Attribution]:
+def _each(lvlm: LVLM, items: Sequence[Item], read: Callable[..., Tensor]) -> list[Attribution]:
     """Grids of what ``read(case, weights)`` ``[L]`` says about the image tokens, from all layers' attention."""
+    import torch
+
     results = []
     for case in (Case.of(lvlm, item) for item in items):
         with torch.inference_mode():
@@ -266,7 +344,11 @@ def _each(lvlm, items: Sequence[Item], read) -> list[Attribution]:
     return results
 
 
-def _cam(lvlm, items: Sequence[Item], rule) -> list[Attribution]:
+def _cam(lvlm: LVLM, items: Sequence[Item], rule: Callable[..., Tensor]) -> list[Attribution]:
+    import torch
+
+    from ..autograd import states
+
     results = []
     for case in (Case.of(lvlm, item) for item in items):
         with torch.enable_grad(), states(lvlm, -1) as seen:
@@ -280,12 +362,14 @@ def _cam(lvlm, items: Sequence[Item], rule) -> list[Attribution]:
 
 def _mixed(weights: Sequence[Tensor]) -> list[Tensor]:
     """Each layer's head mean + identity, rows normalised: ``[L, L]``, float32."""
+    import torch
+
     identity = torch.eye(weights[0].shape[-1], device=weights[0].device)
     mixed = [layer[0].float().mean(0) + identity for layer in weights]
     return [layer / layer.sum(-1, keepdim=True) for layer in mixed]
 
 
-def _on_tokens(lvlm, case: Case, evidence: Tensor) -> Tensor:
+def _on_tokens(lvlm: LVLM, case: Case, evidence: Tensor) -> Tensor:
     return evidence[case.text.image].reshape(lvlm.grid(SIDE, SIDE))
 
 
@@ -317,7 +401,7 @@ def _blackened(film: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
     return film
 
 
-def _asked(lvlm, items: Sequence[Item], request: str, max_new_tokens: int) -> list[tuple[Case, str]]:
+def _asked(lvlm: LVLM, items: Sequence[Item], request: str, max_new_tokens: int) -> list[tuple[Case, str]]:
     """Each case with what the model writes when ``request`` follows its question."""
     cases = [Case.of(lvlm, item) for item in items]
     answers = lvlm.answer(
@@ -329,7 +413,7 @@ def _asked(lvlm, items: Sequence[Item], request: str, max_new_tokens: int) -> li
     return [(case, answer.text) for case, answer in zip(cases, answers, strict=True)]
 
 
-def _printed(lvlm, case: Case, text: str, boxes: Sequence[Box]) -> Attribution:
+def _printed(lvlm: LVLM, case: Case, text: str, boxes: Sequence[Box]) -> Attribution:
     written = len(lvlm.tokenizer(text, add_special_tokens=False).input_ids) + 1
     return Attribution(case.item.case_id, boxes=case.native(boxes), note={"text": text}, forwards=written)
 
@@ -350,6 +434,3 @@ def _numbers(value: Any) -> tuple[int, ...] | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return (x1, y1, x2, y2) if x2 > x1 and y2 > y1 else None
-
-
-_detector, _segmenter = lru_cache(Detector.load), lru_cache(MedSAM.load)
