@@ -117,11 +117,13 @@ def test_lrp_conserves(lvlm, items):
     assert np.allclose(grid.ravel(), shares[0, text.image], atol=1e-6)
 
 
-@pytest.mark.parametrize("protocol", ["medground", "published"])
-def test_integrated_gradients_equal_captum(protocol, lvlm, items):
+@pytest.mark.parametrize(
+    "settings", [{}, {"baseline": 0.5, "absolute": True, "tokens": False}], ids=["tokens", "pixels"]
+)
+def test_integrated_gradients_equal_captum(settings, lvlm, items):
     item = items[2]
     canvas, text = asked(lvlm, item)
-    chosen = method("integrated_gradients", protocol).with_settings(steps=6)
+    chosen = method("integrated_gradients").with_settings(steps=6, **settings)
     start = torch.full_like(canvas, chosen.settings["baseline"])
     expected = IntegratedGradients(lambda c: log_likelihood(lvlm.forward(c, text).logits, text)).attribute(
         canvas, start, n_steps=6, method="riemann_middle"

@@ -51,8 +51,11 @@ def run(name, where, concepts=CONCEPTS, **settings):
     return found
 
 
+DROP = {"rule": "drop", "fill": "black", "tau": 0.75}
+
+
 def test_the_papers_rule_in_closed_form():
-    found = run("medfocus_published", LEFT)
+    found = run("medfocus", LEFT, **DROP)
     assert found.boxes == [LEFT] and found.note == {"region": "left lung"}
     assert [name for name, *_ in found.concepts] == ["left lung", "both lungs", "right lung", "cardiac silhouette"]
     assert np.allclose([effect for *_, effect in found.concepts], [11, 11, 0, 0], atol=1e-4)
@@ -65,7 +68,7 @@ def test_the_papers_rule_in_closed_form():
 @pytest.mark.parametrize("size, whole", [(2, True), (3, False)])
 def test_the_whole_film_when_nothing_matters_enough(size, whole):
     """Seeing 100 x 100 pixels, the heart's removal costs 11 nats times its share: exp(-.22) > .75 > exp(-.33)."""
-    found = run("medfocus_published", (0, 0, 100, 100), (("cardiac silhouette", (0.0, 0.0, size * 10.0, 10.0)),))
+    found = run("medfocus", (0, 0, 100, 100), (("cardiac silhouette", (0.0, 0.0, size * 10.0, 10.0)),), **DROP)
     assert np.isclose(found.concepts[0][2], 11 * size / 100, atol=1e-4)
     assert (found.boxes == [(0.0, 0.0, 100.0, 100.0)]) == whole
     assert found.note == {"region": "whole film" if whole else "cardiac silhouette"}
