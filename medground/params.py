@@ -31,7 +31,7 @@ SCHEMA = {
         "validation_patients": int,
     },
     "edit": {"editor": ("twin", "radedit"), "band": int, "radedit": dict},
-    "answer": {"max_new_tokens": int, "batch_size": int},
+    "answer": {"protocol": ("medground", "published"), "max_new_tokens": int, "batch_size": int},
     "verify": {"seeds": int, "agreement": int, "most": int},
     "anatomy": {"solver": ("separable", "pot", "pot-cuda")},
     "grounding": {"detector": str, "segmenter": str},

@@ -85,7 +85,7 @@ ANSWERS = _schema(
     ("edit", pa.string()),  # original, or an edit
     ("seed", pa.int64()),  # -1 for the original
     ("text", pa.string()),
-    ("verdict", pa.string()),  # yes | no | unparsable
+    ("verdict", pa.string()),  # yes | no | unparsable; as published also both
     ("margin", pa.float64()),  # log p(Yes) - log p(No) where the verdict is written, nats
 )
 CASES = _schema(

@@ -31,7 +31,7 @@ def main() -> None:
     out = Path(f"data/answers/{model}.parquet")
     weights = revision(model)
     engine.map(
-        AnswerTask(model, p.answer.max_new_tokens, p.answer.batch_size),
+        AnswerTask(model, p.answer.max_new_tokens, p.answer.batch_size, p.answer.protocol),
         questions,
         key=lambda q: f"{model}/{q[0]}/{q[1]['source']}/{q[1]['index']}, film {q[1]['film']}",
         out=out,

@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
+from ..geometry import Letterbox
 from ..images import read_film
 from ..lvlm.prompts import prompt
 from .gates import is_right
+
+PUBLISHED_SIDE = 224  # pixels of an edited film in the paper
 
 
 @dataclass
@@ -15,12 +20,14 @@ class AnswerTask:
     """Questions ``(mode, sample, edits)`` in, rows of ``records.ANSWERS`` out.
 
     Edits of a film that the model reads wrong are not asked about: the case is lost already, and most of the
-    published models' are.
+    published models' are. Under the protocol ``published`` a model sees the film in its native size and the edits
+    letterboxed to 224 pixels, as the paper's code shows them.
     """
 
     model: str
     max_new_tokens: int
     batch_size: int
+    protocol: str = "medground"
 
     def __call__(self, questions: list[tuple[str, dict, list[dict]]]) -> list[dict]:
         originals = self._ask([(mode, sample, "original", -1, sample["film"]) for mode, sample, _ in questions])
@@ -40,12 +47,19 @@ class AnswerTask:
 
         return load_lvlm(self.model)
 
+    def _shown(self, edit: str, path: str) -> np.ndarray:
+        film = read_film(path)
+        if self.protocol != "published" or edit == "original":
+            return film
+        return Letterbox.fit(film.shape[1], film.shape[0], PUBLISHED_SIDE).apply(film)
+
     def _ask(self, asked: list[tuple[str, dict, str, int, str]]) -> list[dict]:
         answers = self._lvlm.answer(
-            [read_film(path) for *_, path in asked],
+            [self._shown(edit, path) for *_, edit, _, path in asked],
             [prompt(sample["question"], mode) for mode, sample, *_ in asked],
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
+            protocol=self.protocol,
         )
         return [
             {

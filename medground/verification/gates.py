@@ -17,6 +17,7 @@ import numpy as np
 
 from ..errors import MedgroundError
 from ..lvlm.prompts import prompt
+from ..lvlm.verdict import says
 from ..records import case_id
 
 _OPPOSITE = {"yes": "no", "no": "yes"}
@@ -25,8 +26,8 @@ RELEASED_NAMES = {"direct": "direct", "reasoning": "cot"}
 
 
 def is_right(verdict: str, answer: str) -> bool:
-    """Does the model's verdict (yes | no | unparsable) say the right answer ("Yes" or "No")?"""
-    return verdict == answer.lower()
+    """Does the model's verdict (yes | no | unparsable; as published also both) say the right answer ("Yes" or "No")?"""
+    return says(verdict, answer.lower())
 
 
 def shortcut_findings(model: str, models: Path = Path("models")) -> set[str]:
@@ -147,7 +148,7 @@ def released_records(cases: Iterable[Mapping], answers: Iterable[Mapping], mode:
         if case["mode"] != mode or not case["kept"]:
             continue
         own = said[case["model"], mode, case["source"], case["index"]]
-        right = own["original", -1]["verdict"].capitalize()
+        right = "No" if own["original", -1]["verdict"] == "no" else "Yes"  # "both" is kept for a right Yes alone
         gates = _gates(own, right, case["seeds"], case["case_id"])
         seed = next((seed for seed, gate in enumerate(gates) if all(gate)), None)
         if seed is None:
@@ -182,7 +183,7 @@ def _gates(said: Mapping, answer: str, seeds: int, name: str) -> list[tuple[bool
                 "verify.seeds changed since the answers were made: run `dvc repro`"
             ) from None
         right = answer.lower()
-        gates.append((removed == _OPPOSITE[right], background == right, normal == right))
+        gates.append((says(removed, _OPPOSITE[right]), says(background, right), says(normal, right)))
     return gates
 
 
