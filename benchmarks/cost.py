@@ -20,13 +20,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 from medground import params
 from medground.attribution import by_entry
 from medground.attribution.method import PASSES, Method
 from medground.errors import MedgroundError, friendly
 from medground.lvlm import prompts
+from medground.params import Params
 from medground.verification.released import DATASETS, DIRECT, TOTALS
 
 from . import flops
@@ -47,12 +47,12 @@ class Study:
     """A run of the pipeline: the films, and the settings of a profile."""
 
     samples: int
-    params: SimpleNamespace
+    params: Params
 
     @property
     def kept_steps(self) -> int:
         settings = self.params.edit.radedit
-        return settings["steps"] - int(settings["steps"] * settings["skip_ratio"])
+        return settings.steps - int(settings.steps * settings.skip_ratio)
 
     @property
     def unet_passes(self) -> int:

@@ -13,7 +13,6 @@ import copy
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from medground.editing import EDITS
 from medground.geometry import Letterbox, fill
 from medground.images import read_film, write_film
 from medground.lvlm.prompts import question
+from medground.params import Params
 from medground.phantom import FINDINGS, fetch_ct
 from medground.phantom.editor import REGIONS, examples
 from medground.phantom.source import PHANTOM, Films
@@ -60,7 +60,7 @@ def main() -> None:
     report(both)
 
 
-def dev_samples(p: SimpleNamespace, patients: int) -> list[dict]:
+def dev_samples(p: Params, patients: int) -> list[dict]:
     """The samples of the first dev patients of each source, rendered as the pipeline renders them."""
     rows, f = [], p.phantom
     for source in PHANTOM:
@@ -72,7 +72,7 @@ def dev_samples(p: SimpleNamespace, patients: int) -> list[dict]:
     return rows
 
 
-def validation_samples(p: SimpleNamespace, patients: int) -> list[dict]:
+def validation_samples(p: Params, patients: int) -> list[dict]:
     """Samples of validation patients, for choosing settings: what the benchmark is made of stays unseen."""
     rows = []
     for number, example in enumerate(examples(p.seed, patients, CT)):
@@ -86,7 +86,7 @@ def validation_samples(p: SimpleNamespace, patients: int) -> list[dict]:
     return rows
 
 
-def edited(p: SimpleNamespace, samples: list[dict], name: str) -> list[dict]:
+def edited(p: Params, samples: list[dict], name: str) -> list[dict]:
     """The edits of all samples by the editor called ``name``."""
     p = copy.deepcopy(p)
     p.edit.editor = name
@@ -97,7 +97,7 @@ def edited(p: SimpleNamespace, samples: list[dict], name: str) -> list[dict]:
     return rows
 
 
-def verdicts(p: SimpleNamespace, model: str, samples: list[dict], edits: dict[str, list[dict]]) -> pd.DataFrame:
+def verdicts(p: Params, model: str, samples: list[dict], edits: dict[str, list[dict]]) -> pd.DataFrame:
     """Whether each right answer passes each gate and is kept, bool columns ``<what>_<editor>``."""
     ask, found = Ask(model, p.answer.max_new_tokens, p.answer.batch_size), []
     for editor, rows in edits.items():
@@ -160,7 +160,7 @@ def interval(table: pd.DataFrame, value: Callable[[pd.DataFrame], float], signed
     return f"{value(table):.2f} [{low:.2f}, {high:.2f}]" if signed else f"{value(table):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def settings(p: SimpleNamespace) -> None:
+def settings(p: Params) -> None:
     """Agreement with the twin on validation patients under several settings of RadEdit."""
     samples = validation_samples(p, 24)
     twin = edited(p, samples, "twin")
@@ -172,7 +172,8 @@ def settings(p: SimpleNamespace) -> None:
     inside, outside = distance(samples, films)
     print(f"| the film itself | | | {inside:.1f} | {outside:.1f} |" + " |" * (1 + len(GATES)))
     for steps, skip, guidance in itertools.product((25,), (0.1, 0.3), (1.5, 3.0, 5.0, 7.5, 10.0)):
-        p.edit.radedit |= {"steps": steps, "skip_ratio": skip, "guidance": guidance}
+        changed = {"steps": steps, "skip_ratio": skip, "guidance": guidance}
+        p.edit.radedit = p.edit.radedit.model_copy(update=changed)
         own = edited(p, samples, "radedit")
         both = pd.concat([verdicts(p, model, samples, {"twin": twin, "radedit": own}) for model in p.models[:2]])
         same = " | ".join(f"{agreement(both, gate):.3f}" for gate in (*GATES, "kept"))
@@ -198,7 +199,7 @@ def distance(samples: list[dict], edits: list[dict]) -> tuple[float, float]:
     return float(np.mean(inside)), float(np.mean(outside))
 
 
-def sheet(p: SimpleNamespace, samples: list[dict], path: Path) -> None:
+def sheet(p: Params, samples: list[dict], path: Path) -> None:
     """A sample of each finding: the film with its region, and the three edits by the twin and by RadEdit."""
     import matplotlib.pyplot as plt
     from matplotlib.patches import Rectangle

@@ -30,7 +30,7 @@ Each question asks a model about one finding on one film where an expert has dra
             st.metric(label, f"{total[key]:,}")
         st.metric("Verified of the right answers", share(total.kept, total.right))
         st.metric("Cases of the benchmark", f"{tables.cases().kept.sum():,}")
-    most = tables.settings().verify.most
+    most = tables.settings().verify.max_per_group
     if most:
         st.caption(f"Of the verified, up to {most} are drawn for each model, mode, source and finding.")
 

@@ -46,7 +46,7 @@ def difference(both: pd.DataFrame) -> dict:
     """The paired difference over some cases with its interval, as the board computes it."""
     p = tables.settings()
     patients = both.patient_id.to_numpy(str)
-    found = _bootstrap(both.a.to_numpy(), both.b.to_numpy(), patients, p.rank.bootstrap, p.rank.level, p.seed)
+    found = _bootstrap(both.a.to_numpy(), both.b.to_numpy(), patients, p.rank.resamples, p.rank.level, p.seed)
     return {**found, "cases": len(both), "patients": both.patient_id.nunique()}
 
 

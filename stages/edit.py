@@ -24,7 +24,7 @@ def main() -> None:
         key=lambda sample: f"{source}/{sample['index']}, film {sample['film']}",
         out=out / "edits.parquet",
         schema=records.EDITS,
-        **engine.options(p, [table], edit=vars(p.edit), seeds=p.verify.seeds),
+        **engine.options(p, [table], edit=p.edit.model_dump(), seeds=p.verify.seeds),
     )
     print(f"{source}: {len(samples)} samples, {len(samples) * p.verify.seeds * len(editing.EDITS)} edited films")
 

@@ -23,7 +23,7 @@ def main() -> None:
     entries = [method_entry(name, p.models, Path("data/attributions"), floors) for name in p.methods]
     measure(entries + accepted(Path("submissions"), cases), cases, p, out)
     rows = pd.DataFrame(records.read_rows(out, records.FAITHFULNESS), columns=records.FAITHFULNESS.names)
-    print(f"{rows.case_id.nunique()} cases of the split test, {p.score.steps} steps")
+    print(f"{rows.case_id.nunique()} cases of the split test, {p.faithfulness.steps} steps")
     for entry, of_entry in rows.groupby("entry"):
         print(f"{entry:24} deletion {of_entry.deletion.mean():.3f}  insertion {of_entry.insertion.mean():.3f}")
 

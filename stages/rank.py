@@ -22,7 +22,7 @@ def main() -> None:
     facts = {entry["entry"]: entry for entry in files.read_json("data/scores/entries.json", list)}
     scores = records.read_table("data/scores/scores.parquet", records.SCORES)
     results = ranking.Results.of(scores, cases)
-    drawn = {"resamples": p.rank.bootstrap, "level": p.rank.level, "seed": p.seed}
+    drawn = {"resamples": p.rank.resamples, "level": p.rank.level, "seed": p.seed}
     kinds = {name: entry["kind"] for name, entry in facts.items()}
     seconds = {name: entry["seconds"] for name, entry in facts.items()}
     rows = ranking.board(results, kinds, seconds, **drawn)

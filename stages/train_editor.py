@@ -32,9 +32,9 @@ def main() -> None:
     settings = Settings(
         seed=p.seed, train_patients=p.phantom.train_patients, validation_patients=p.phantom.validation_patients
     )
-    if p.edit.radedit["unet"] != str(OUT):
+    if p.edit.radedit is None or p.edit.radedit.unet != str(OUT):
         raise MedgroundError(
-            f"params.yaml: edit.radedit.unet is {p.edit.radedit['unet']}, but this stage trains and measures {OUT}; "
+            f"params.yaml: edit.radedit.unet is not {OUT}; this stage trains and measures that; "
             "activate the phantom's profile first: `medground profile phantom`"
         )
     fetch_ct(CT)
@@ -47,7 +47,7 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     partial.rename(OUT)
 
-    model = RadEdit.load(**{name: value for name, value in p.edit.radedit.items() if name != "batch_size"})
+    model = RadEdit.load(**{name: value for name, value in p.edit.radedit if name != "batch_size"})
     report = evaluate(model, settings, p.edit.band, CT, CACHE)
     files.write_json(report, OUT.with_name(f"{OUT.name}.accuracy.json"))
     print(json.dumps(report, indent=1))

@@ -23,7 +23,7 @@ def main() -> None:
     shortcuts = {model: shortcut_findings(model) for model in p.models}
     cases = verify(samples, answers, shortcuts, seeds=p.verify.seeds, agreement=p.verify.agreement)
     rows = retention(cases)
-    cases = draw(cases, p.verify.most, p.seed)
+    cases = draw(cases, p.verify.max_per_group, p.seed)
     made_from = {"seed": p.seed, "settings": {"verify": vars(p.verify)}}
     records.write_table(cases, records.CASES, out / "cases.parquet", **made_from)
     files.write_json(rows, out / "retention.json")

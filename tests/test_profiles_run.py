@@ -68,8 +68,8 @@ def activate(name, workplace):
     values["engine"]["workers"] = 1
     values["phantom"]["references"] = 2
     values["answer"]["max_new_tokens"] = 32
-    values["score"] = {"faithfulness": 1, "steps": 2}
-    values["rank"]["bootstrap"] = 50
+    values["faithfulness"] = {"cases": 1, "steps": 2}
+    values["rank"]["resamples"] = 50
     values["edit"]["radedit"] |= {**parts.radedit(workplace / "parts"), "size": 112, "steps": 10, "skip_ratio": 0.8}
     (workplace / "profiles").mkdir()
     (workplace / "profiles" / f"{name}.yaml").write_text(yaml.safe_dump(values))

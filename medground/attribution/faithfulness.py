@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +18,7 @@ import pyarrow as pa
 from .. import engine, records
 from ..images import read_film
 from ..lvlm.checkpoints import revision
+from ..params import Params
 from ..scoring.entries import Entry
 from ..scoring.faithfulness import SPLIT, Ask, faithfulness, measured_cases
 from ..scoring.tables import dataset_version, read_attributions
@@ -30,7 +30,7 @@ BATCH = 4  # cases; one takes some hundred forwards, so few share out evenly
 def measure(
     entries: Sequence[Entry],
     cases: Sequence[dict],
-    params: SimpleNamespace,
+    params: Params,
     out: Path | str,
     root: Path = Path("."),
     most: int | None = None,
@@ -39,12 +39,12 @@ def measure(
 ) -> None:
     """Write `records.FAITHFULNESS` of all entries on their `measured_cases`, resumably, with progress.
 
-    ``params.score`` says how many cases and steps; ``most`` overrides the cases. ``root`` is where the films' paths
-    begin. An entry whose tables, cases and models are as before comes from ``cache``: one more costs only itself.
+    ``params.faithfulness`` says how many cases and steps; ``most`` overrides the cases. ``root`` is where the films'
+    paths begin. An entry whose tables, cases and models are as before comes from ``cache``: one more costs only itself.
     """
-    chosen = measured_cases(cases, params.score.faithfulness if most is None else most, params.seed, split)
+    chosen = measured_cases(cases, params.faithfulness.cases if most is None else most, params.seed, split)
     models = {model: revision(model) for model in sorted({case["model"] for case in chosen})}
-    settings = {"models": models, "steps": params.score.steps, "seed": params.seed}
+    settings = {"models": models, "steps": params.faithfulness.steps, "seed": params.seed}
     found = [records.FAITHFULNESS.empty_table()]
     for entry in entries if chosen else ():
         if entry.check:
@@ -53,7 +53,7 @@ def measure(
             params, entry.tables, dataset=dataset_version(list(chosen)), entry=entry.name, **settings
         )
         stored = cache / f"{entry.name}-{about['fingerprint'][:16]}.parquet"
-        work = Measure(entry.name, entry.tables, params.score.steps, params.seed, root)
+        work = Measure(entry.name, entry.tables, params.faithfulness.steps, params.seed, root)
         if not stored.exists():
             options = {**about, "batch_size": BATCH}
             engine.map(work, chosen, key=_case_id, out=stored, schema=records.FAITHFULNESS, **options)

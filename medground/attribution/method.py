@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from ..errors import MedgroundError
 from ..geometry import Box
+from ..wording import allowed, short
 
 if TYPE_CHECKING:
     from ..lvlm import LVLM
@@ -168,21 +169,21 @@ class Method:
     def with_settings(self, **settings: Any) -> Method:
         """The same method, some settings changed; MedgroundError names each that is unknown or of a wrong value."""
         if problems := self.problems(settings):
-            raise MedgroundError("; ".join(problems))
+            raise MedgroundError("; ".join(f"method {self.entry}: {problem}" for problem in problems))
         return replace(self, settings={**self.settings, **settings})
 
     def problems(self, settings: Settings) -> list[str]:
-        """What is wrong with these settings, a sentence each."""
+        """What is wrong with these settings: each that is unknown or of a wrong value, and what is allowed."""
         known = ", ".join(self.settings) or "none"
-        unknown = [name for name in settings if name not in self.settings]
-        found = [f"method {self.entry} has no setting {name}; it has: {known}" for name in unknown]
+        found = [f"{name} is unknown; settings are: {known}" for name in settings if name not in self.settings]
         try:
-            self._model(**{name: value for name, value in settings.items() if name not in unknown})
+            self._model(**{name: value for name, value in settings.items() if name in self.settings})
         except ValidationError as error:
-            for problem in error.errors():
-                name, message = problem["loc"][0], problem["msg"]
-                found.append(f"method {self.entry}: {name} is {settings[name]!r}; {message[:1].lower()}{message[1:]}")
-        return list(dict.fromkeys(found))
+            wrong = dict.fromkeys(str(problem["loc"][0]) for problem in error.errors())
+            found += [
+                f"{name} is {short(settings[name])}; it must be {allowed(self._model, (name,))}" for name in wrong
+            ]
+        return found
 
     def configured(self, params: Params) -> Method:
         """The same method with what ``params`` says: its section of ``attribute``, seed, detector, segmenter."""

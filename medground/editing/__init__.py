@@ -7,18 +7,18 @@ import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
 from ..files import File
 from ..images import png
+from ..params import Params
 
 EDITS = ("region_removed", "background_removed", "background_normal")
 EDITORS = {"twin": "medground.editing.twin", "radedit": "medground.editing.radedit"}  # radedit imports torch
 
 
-def editor(params: SimpleNamespace, samples: list[dict], out: Path) -> Callable[[list[dict]], list[dict]]:
+def editor(params: Params, samples: list[dict], out: Path) -> Callable[[list[dict]], list[dict]]:
     """The editor that ``params.edit.editor`` names: samples in, rows of records.EDITS out.
 
     The ``path`` of a row is the edited film as a `files.File` under ``out``, which the engine writes.

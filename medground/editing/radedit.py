@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -30,20 +29,17 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox
 from ..images import read_film
+from ..params import Params
 from . import EDITS, edit_row
 from .twin import blend, region_weight
 
 PROMPTS = {"region_removed": "No {}", "background_removed": "No {}", "background_normal": "No abnormality"}
-SETTINGS = ("unet", "vae", "text_encoder", "size", "steps", "skip_ratio", "guidance", "batch_size")
 STORED = 1024  # longer side of an edited film, at most: twice what the model draws, and more than any LVLM looks at
 
 
-def editor(params: SimpleNamespace, samples: list[dict], out: Path) -> RadEditor:
+def editor(params: Params, samples: list[dict], out: Path) -> RadEditor:
     """The RadEdit editor with the settings of ``params``; see `medground.editing.editor`."""
-    settings = params.edit.radedit
-    if set(settings) != set(SETTINGS):
-        raise MedgroundError(f"params.yaml: edit.radedit has keys {sorted(settings)}, it must have {sorted(SETTINGS)}")
-    return RadEditor(params.seed, params.verify.seeds, params.edit.band, settings, out)
+    return RadEditor(params.seed, params.verify.seeds, params.edit.band, params.edit.radedit.model_dump(), out)
 
 
 @dataclass

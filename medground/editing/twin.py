@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -18,10 +17,11 @@ from scipy.ndimage import distance_transform_edt
 from ..errors import MedgroundError
 from ..geometry import Box, fill
 from ..images import read_film
+from ..params import Params
 from . import EDITS, edit_row
 
 
-def editor(params: SimpleNamespace, samples: list[dict], out: Path) -> TwinEditor:
+def editor(params: Params, samples: list[dict], out: Path) -> TwinEditor:
     """The twin editor with the settings of ``params``; see `medground.editing.editor`."""
     without = [sample["film"] for sample in samples if sample["twin"] is None]
     if without:

@@ -8,17 +8,18 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
+
+from ..params import Params
 
 _PACKAGE = Path(__file__).parents[1]
 
 
-def options(params: SimpleNamespace, inputs: Iterable[Path | str], **settings) -> dict:
+def options(params: Params, inputs: Iterable[Path | str], **settings) -> dict:
     """Keyword arguments for `engine.map`: where to run, and `about` the table."""
     return {"name": params.engine.name, "workers": params.engine.workers} | about(params, inputs, **settings)
 
 
-def about(params: SimpleNamespace, inputs: Iterable[Path | str], code: tuple[str, ...] = ("",), **settings) -> dict:
+def about(params: Params, inputs: Iterable[Path | str], code: tuple[str, ...] = ("",), **settings) -> dict:
     """What `engine.Table` wants to know besides its items: batch size and fingerprint.
 
     The fingerprint covers the bytes of the ``inputs``, the ``settings`` (JSON values), the seed and the ``code`` (files

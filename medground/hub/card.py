@@ -127,7 +127,7 @@ def _drawn(facts: Facts) -> str:
     cases, verified = len(facts.cases), facts.total["kept"]
     if cases == verified:
         return ""
-    most = facts.made_by.get("settings", {}).get("verify", {}).get("most")
+    most = facts.made_by.get("settings", {}).get("verify", {}).get("max_per_group")
     bound = f", at most {most} of each model, mode, source and finding" if most else ""
     return f"From these, the **{cases:,} cases** of the benchmark were drawn by chance{bound}. "
 

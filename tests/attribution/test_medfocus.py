@@ -119,6 +119,6 @@ def test_contrast_with_a_normal_film_names_the_cause():
 
 def test_unknown_rule():
     with pytest.raises(
-        MedgroundError, match="rule is 'best'; input should be 'drop', 'drop_per_side', 'contrast' or 'smallest'"
+        MedgroundError, match="rule is 'best'; it must be one of drop, drop_per_side, 'contrast' or 'smallest'"
     ):
         run("medfocus", LEFT, rule="best", fill="black")

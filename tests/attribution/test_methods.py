@@ -75,7 +75,7 @@ def test_registry():
     assert method("medfocus").configured(params) == method("medfocus")
     asked = method("prompting_medsam").configured(params).settings
     assert asked == {**method("prompting_medsam").settings, "detector": "models/d", "segmenter": "org/s"}
-    with pytest.raises(MedgroundError, match="method rise has no setting maskz; it has: cells, masks"):
+    with pytest.raises(MedgroundError, match="method rise: maskz is unknown; settings are: cells, masks"):
         method("rise").with_settings(maskz=3)
 
 

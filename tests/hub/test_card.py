@@ -86,7 +86,7 @@ def test_tells_how_many_of_the_verified_cases_were_drawn(phantom_tree, tmp_path)
     for case in [case for case in cases if case["kept"]][::2]:
         case.update(kept=False, reason="surplus")
     drawn = sum(case["kept"] for case in cases)
-    made_by = {"settings": {"verify": {"seeds": 1, "agreement": 1, "most": 4}}, "commit": "b" * 40 + "+"}
+    made_by = {"settings": {"verify": {"seeds": 1, "agreement": 1, "max_per_group": 4}}, "commit": "b" * 40 + "+"}
     records.write_table(cases, records.CASES, path, **made_by)
     folder.build(data, tmp_path / "hub")
     text = " ".join((tmp_path / "hub/README.md").read_text().split())

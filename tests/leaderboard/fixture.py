@@ -259,5 +259,5 @@ def _settings(root: Path, hide_test_regions: bool) -> None:
     settings = yaml.safe_load((Path(__file__).parents[2] / "profiles/phantom.yaml").read_text())
     settings |= {"sources": list(SOURCES), "models": list(MODELS), "modes": list(MODES), "methods": list(METHODS)}
     settings["publish"]["hide_test_regions"] = hide_test_regions
-    settings["rank"]["bootstrap"] = 200
+    settings["rank"]["resamples"] = 200
     (root / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))

@@ -116,7 +116,7 @@ def test_saved_parts_load_in_the_editor_which_reads_prompts_and_adds_noise_as_in
 
 @pytest.fixture(scope="module")
 def shipped():
-    settings = params.load(ROOT / "profiles/phantom.yaml").edit.radedit
+    settings = params.load(ROOT / "profiles/phantom.yaml").edit.radedit.model_dump()
     places = {name: str(ROOT / settings[name]) for name in ("unet", "vae", "text_encoder")}
     rest = {name: settings[name] for name in ("size", "steps", "skip_ratio", "guidance")}
     return RadEdit.load(**places, **rest, device="cpu")

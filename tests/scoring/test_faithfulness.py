@@ -173,9 +173,9 @@ def bench(tmp_path, monkeypatch):
         records.write_table(rows, records.ATTRIBUTIONS, tables[name])
     entries = [Entry(name, "method", (table,)) for name, table in tables.items()]
     p = params.load(REPOSITORY / "profiles/phantom.yaml")
-    p.engine, p.score = (
+    p.engine, p.faithfulness = (
         SimpleNamespace(name="local", workers=1, batch_size=8),
-        SimpleNamespace(faithfulness=9, steps=10),
+        SimpleNamespace(cases=9, steps=10),
     )
     return SimpleNamespace(cases=cases, entries=entries, params=p, out=tmp_path / "out.parquet")
 
@@ -228,7 +228,7 @@ def test_the_stage_leaves_torch_to_its_workers():
 
 
 def test_none_are_measured_where_none_are_wanted(bench):
-    bench.params.score.faithfulness = 0
+    bench.params.faithfulness.cases = 0
     measure(bench.entries, bench.cases, bench.params, bench.out)
     assert records.read_rows(bench.out, records.FAITHFULNESS) == []
 
