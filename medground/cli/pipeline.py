@@ -19,8 +19,29 @@ def profile(
     """Make a profile the active one: copy profiles/NAME.yaml to params.yaml."""
     from .. import params
 
+    before = _keeps_to_itself(root / "params.yaml")
     params.activate(name, root)
     print(f"params.yaml is now the profile {name}")
+    lock = root / "dvc.lock"
+    if before and not _keeps_to_itself(root / "params.yaml") and lock.exists():
+        aside = root / ".cache" / "restricted" / "dvc.lock"
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        lock.replace(aside)
+        print(
+            f"{lock} names films and text that may not leave, and `dvc push` would now take them along; it lies in "
+            f"{aside}. `git checkout dvc.lock` brings back the one that was committed"
+        )
+
+
+def _keeps_to_itself(path: Path) -> bool:
+    """Whether ``publish.remote`` of a params file keeps what it makes on this machine."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text())
+        return values["publish"]["remote"] == "restricted"
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return False
 
 
 @app.command()
