@@ -69,9 +69,7 @@ def causal_proof() -> str:
         )
     return (
         "### The causal proof\n\nOf the right answers of models that look at the finding, the filter keeps most; of "
-        "those read off the letter, next to none.\n\n"
-        + table(rows)
-        + "\n\n*Per finding and source in "
+        "those read off the letter, next to none.\n\n" + table(rows) + "\n\n*Per finding and source in "
         "`data/cases/retention.json`. flipped: right, and no when the finding is edited out; stayed: flipped, and yes "
         "on both edits of the outside.*"
     )

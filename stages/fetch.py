@@ -16,8 +16,8 @@ def main() -> None:
     held = [source for source in p.sources if sources.licence_of(source).may_leave != sources.EVERYTHING]
     if held and p.publish.remote != RESTRICTED:
         raise MedgroundError(
-            f"params.yaml: publish.remote is {p.publish.remote!r}, but films of {', '.join(held)} may not leave; set it "
-            f"to {RESTRICTED}, so that `dvc push` keeps them in a folder of this machine (docs/how-to/data.md)"
+            f"params.yaml: publish.remote is {p.publish.remote!r}, but films of {', '.join(held)} may not leave; "
+            f"set it to {RESTRICTED}, so that `dvc push` keeps them in a folder of this machine (docs/how-to/data.md)"
         )
     print(sources.fetch(p, Path("data/raw")))
 
