@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,12 @@ class Film:
     masks: dict[str, np.ndarray]  # the same as bool masks [416, 352]
     regions: dict[str, Box]  # visible finding -> the anatomical region that a report would name
     marker: Box | None  # the letter in the corner
+    render: Callable[[Sequence[str]], np.ndarray]  # the same film with no findings and marks but these, uint8
+
+    @property
+    def parts(self) -> dict[str, list[Box]]:
+        """The findings and marks that can be seen, and where each is."""
+        return {name: [box] for name, box in self.extents.items()} | ({"letter": [self.marker]} if self.marker else {})
 
 
 def expose(patient: Patient, findings: Sequence[str], seed: np.random.SeedSequence, marker: bool) -> Film:
@@ -67,11 +73,12 @@ def expose(patient: Patient, findings: Sequence[str], seed: np.random.SeedSequen
     maps = patient.maps(pose)
     chest = Chest(maps, concept_masks(maps), PITCH, healthy=maps)
     healthy = chest.integral()
-    develop = _developer(patient, maps["background"], healthy, look)
+    develop = developer(patient, maps["background"], healthy, look)
     twin = develop(healthy)
 
-    lesions = {}
+    lesions, start = {}, chest
     streams = dict(zip(FINDINGS, own, strict=True))
+    states = {name: rng.bit_generator.state for name, rng in streams.items()}
     for name in DRAWN:
         if name in findings:
             altered, mask = chest.with_finding(name, streams[name])
@@ -82,11 +89,25 @@ def expose(patient: Patient, findings: Sequence[str], seed: np.random.SeedSequen
     masks = chest.masks
     boxes = {name: box_of(masks[name]) for name in CONCEPTS}
     regions = {name: region(name, boxes, extents[name]) for name in extents}
-    letter = None
+    stamp = None
     if marker:
         taken = [*extents.values(), *regions.values(), boxes["left lung"], boxes["right lung"]]
-        image, letter = _stamp(image, taken, corner)
-    return Film(image, twin, extents, lesions, boxes, masks, regions, letter)
+        stamp = _stamp(taken, corner)
+
+    def render(parts: Sequence[str]) -> np.ndarray:
+        chest, film = start, twin.copy()
+        wanted = [name for name in DRAWN if name in parts and name in lesions]
+        for name in wanted:
+            again = np.random.default_rng()
+            again.bit_generator.state = states[name]
+            chest, _ = chest.with_finding(name, again)
+        if wanted:
+            film = develop(chest.integral())
+        return stamp.over(film) if stamp and "letter" in parts else film
+
+    if stamp:
+        image = stamp.over(image)
+    return Film(image, twin, extents, lesions, boxes, masks, regions, stamp.box if stamp else None, render)
 
 
 def concept_masks(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -119,7 +140,7 @@ def _angle(lung: np.ndarray, side: str) -> np.ndarray:
     return corner
 
 
-def _developer(patient: Patient, background: np.ndarray, healthy: np.ndarray, rng: np.random.Generator):
+def developer(patient: Patient, background: np.ndarray, healthy: np.ndarray, rng: np.random.Generator):
     """Exposure, tone and noise, all fixed by the healthy chest, as a function from line integral to uint8 film."""
     low, high = patient.window
     width = (high - low) * rng.uniform(0.92, 1.12)
@@ -140,21 +161,33 @@ def _developer(patient: Patient, background: np.ndarray, healthy: np.ndarray, rn
     return develop
 
 
-def _stamp(image: np.ndarray, taken: Sequence[Box], rng: np.random.Generator) -> tuple[np.ndarray, Box]:
-    """Put a lead side marker, as large as fits, in a top corner that the boxes in ``taken`` leave free."""
+@dataclass(frozen=True)
+class _Stamp:
+    """A letter on a film: where, and how bright."""
+
+    box: Box
+    glyph: np.ndarray  # uint8
+
+    def over(self, image: np.ndarray) -> np.ndarray:
+        x1, y1, x2, y2 = (int(v) for v in self.box)
+        marked = image.copy()
+        np.maximum(marked[y1:y2, x1:x2], self.glyph, out=marked[y1:y2, x1:x2])
+        return marked
+
+
+def _stamp(taken: Sequence[Box], rng: np.random.Generator) -> _Stamp:
+    """A lead side marker, as large as fits, in a top corner that the boxes in ``taken`` leave free."""
     letter = "RL"[rng.integers(2)]  # the patient's right is the film's left
     left, top = (int(v) for v in rng.integers(4, 10, 2))
     width, height = 60, 90
-    x1 = left if letter == "R" else image.shape[1] - left - width
-    column = (x1, 0.0, x1 + width, float(image.shape[0]))
+    x1 = left if letter == "R" else SIZE[0] - left - width
+    column = (x1, 0.0, x1 + width, float(SIZE[1]))
     ceiling = min((box[1] for box in taken if intersect(box, column)), default=np.inf)
     height = int(min(height, ceiling - top - 2))
     width = max(45, min(width, int(1.1 * height)))
-    x1 = left if letter == "R" else image.shape[1] - left - width
-    marked = image.copy()
-    patch = marked[top : top + height, x1 : x1 + width]
-    np.maximum(patch, np.asarray(_letter(letter).resize((width, height))), out=patch)
-    return marked, (float(x1), float(top), float(x1 + width), float(top + height))
+    x1 = left if letter == "R" else SIZE[0] - left - width
+    glyph = np.asarray(_letter(letter).resize((width, height)))
+    return _Stamp((float(x1), float(top), float(x1 + width), float(top + height)), glyph)
 
 
 def _letter(letter: str) -> Image.Image:

