@@ -1,25 +1,21 @@
 """What each method says about a model's verified cases: data/attributions/<model>/<method>.parquet.
 
 All methods share the processes and the model that these load. A method's table that was made from the same cases,
-settings and code is left as it is, so that one more method costs only its own time.
+settings and code is left as it is: of the code, the modules that the method's own module imports, the family of the
+model, and what makes the items. One more method, or another one changed, costs only its own time.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 from pathlib import Path
 
 from medground import engine, files, params, records
-from medground.attribution import by_entry
+from medground.attribution import Method, by_entry
 from medground.attribution.explain import AttributeTask
 from medground.attribution.items import Items, kept_cases
 from medground.lvlm import checkpoints
-
-# What the tables depend on, as dvc.yaml lists it: other changes of the package leave them as they are.
-CODE = (
-    "attribution", "geometry.py", "images.py", "lvlm", "grounding/checkpoint.py",
-    "grounding/detector.py", "grounding/segmenter.py", "anatomy",
-)  # fmt: skip
 
 
 @engine.stage
@@ -29,13 +25,20 @@ def main() -> None:
     model, p = parser.parse_args().model, params.load()
     cases = kept_cases(model)
     out = Path("data/attributions") / model
+    films = _films(cases)
     methods, tables = {}, []
     for name in p.methods:
         chosen = by_entry(name).configured(p)
         methods[name] = chosen, Items.of(chosen)
-        weights = [checkpoints.revision(where) for where in (model, *chosen.checkpoints)]
-        inputs, settings = methods[name][1].tables, chosen.settings
-        about = engine.about(p, inputs, CODE, model=model, method=name, method_settings=settings, weights=weights)
+        about = engine.about(
+            p,
+            methods[name][1].tables,
+            _modules(chosen, model),
+            method=name,
+            method_settings=dict(chosen.settings),
+            checkpoints={where: checkpoints.contents(where) for where in _checkpoints(chosen, model)},
+            films=films,
+        )
         jobs = [(name, case) for case in cases]
         tables.append(engine.Table(out / f"{name}.parquet", jobs, _case_id, records.ATTRIBUTIONS, **about))
     for stale in set(out.glob("*.parquet")) - {table.out for table in tables}:
@@ -46,6 +49,29 @@ def main() -> None:
         took = engine.duration(table.out)
         seconds = f", {files.read_json(took)['seconds']:.1f} s" if took.exists() else ""
         print(f"{model} {name}: {len(table.items)} cases{seconds}, {forwards} forwards")
+
+
+def _modules(chosen: Method, model: str) -> list[str]:
+    """The modules whose code may change what a method says about a model."""
+    modules = [chosen.function.__module__, "medground.attribution.items"]
+    if "model" in chosen.needs:
+        from medground.lvlm.registry import family  # imports torch
+
+        modules += ["medground.lvlm.registry", family(model).__module__]
+    return modules
+
+
+def _checkpoints(chosen: Method, model: str) -> list[str]:
+    """The models that a method asks."""
+    return [*([model] if "model" in chosen.needs else []), *chosen.checkpoints]
+
+
+def _films(cases: list[dict]) -> str:
+    """One digest of the films of all cases."""
+    items, digest = Items(Path(".")), hashlib.sha256()
+    for path in sorted({items.film(case) for case in cases}):
+        digest.update(f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _case_id(job: tuple[str, dict]) -> str:

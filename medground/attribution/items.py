@@ -61,15 +61,19 @@ class Items:
     def __call__(self, case: dict) -> Item:
         """The item of a case; MedgroundError names the case whose sample or concepts are missing."""
         source, index = case["source"], case["index"]
-        sample = self._samples(source).get(index)
-        if sample is None:
-            raise MedgroundError(f"case {case['case_id']} is not in data/samples/{source}; run `dvc repro`")
+        film = read_film(self.film(case))
         concepts = self._boxes.get((source, index), []) if self.concepts else []
         if self.concepts and not concepts:
             raise MedgroundError(f"case {case['case_id']} is not in {self._concepts_table}; run `dvc repro`")
-        film = read_film(self.root / sample["film"])
         normal = self._normal.draw(film) if self.normal else None
         return Item(case["case_id"], film, case["question"], case["answer"], case["finding"], tuple(concepts), normal)
+
+    def film(self, case: dict) -> Path:
+        """Where the film of a case is; MedgroundError names the case whose sample is missing."""
+        source, index = case["source"], case["index"]
+        if (sample := self._samples(source).get(index)) is None:
+            raise MedgroundError(f"case {case['case_id']} is not in data/samples/{source}; run `dvc repro`")
+        return self.root / sample["film"]
 
     def _samples(self, source: str) -> dict[int, dict]:
         if source not in self._read:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from ..params import Params
-
-_PACKAGE = Path(__file__).parents[1]
+from . import code as modules
 
 
 def options(params: Params, inputs: Iterable[Path | str], **settings) -> dict:
@@ -19,35 +17,23 @@ def options(params: Params, inputs: Iterable[Path | str], **settings) -> dict:
     return {"name": params.engine.name, "workers": params.engine.workers} | about(params, inputs, **settings)
 
 
-def about(params: Params, inputs: Iterable[Path | str], code: tuple[str, ...] = ("",), **settings) -> dict:
+def about(params: Params, inputs: Iterable[Path | str], code: Sequence[str] = (), **settings) -> dict:
     """What `engine.Table` wants to know besides its items: batch size and fingerprint.
 
-    The fingerprint covers the bytes of the ``inputs``, the ``settings`` (JSON values), the seed and the ``code`` (files
-    and folders of the package; all of it if not given): batches that a run left are used again only where all of these
-    are the same. It is never part of a table. Of the code, comments and docstrings do not count.
+    The fingerprint covers the bytes of the ``inputs``, the ``settings`` (JSON values), the seed and the ``code`` (names
+    of modules, with all that they import; the whole package if not given): batches that a run left are used again only
+    where all of these are the same. It is never part of a table. Of the code, comments and docstrings do not count.
     """
-    depends = [str(params.seed), json.dumps(settings, sort_keys=True), _code(code)]
+    read = modules.digest(modules.closure(code) if code else _package())
+    depends = [str(params.seed), json.dumps(settings, sort_keys=True), read]
     depends += [f"{path} {hashlib.sha256(Path(path).read_bytes()).hexdigest()}" for path in inputs]
     fingerprint = hashlib.sha256("\n".join(depends).encode()).hexdigest()
     return {"batch_size": params.engine.batch_size, "fingerprint": fingerprint}
 
 
 @cache
-def _code(parts: tuple[str, ...]) -> str:
-    digest = hashlib.sha256()
-    for part in (_PACKAGE / name for name in parts):
-        for path in sorted(part.rglob("*.py")) if part.is_dir() else [part]:
-            digest.update(_meaning(path.read_text()).encode())
-    return digest.hexdigest()
-
-
-def _meaning(source: str) -> str:
-    """What Python reads in a module: no comments, no formatting, no docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node, clean=False
-        ):
-            node.body = body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+def _package() -> tuple[str, ...]:
+    """All modules of the package."""
+    root = Path(__file__).parents[1]
+    paths = (path.relative_to(root.parent).with_suffix("") for path in sorted(root.rglob("*.py")))
+    return tuple(".".join(path.parts).removesuffix(".__init__") for path in paths)

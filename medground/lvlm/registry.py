@@ -77,6 +77,13 @@ def load_lvlm(key_or_path: str | Path, device: str | None = None, revision: str 
     return family(key, model, tokenizer, processor, commit)
 
 
+def family(key_or_path: str) -> type[LVLM]:
+    """The family of a model, without loading it. Raises MedgroundError as `load_lvlm` does."""
+    where, _, declared = checkpoints.locate(key_or_path)
+    config = checkpoints.fetch(where, "config.json", declared.revision if declared else "main")
+    return family_of(json.loads(Path(config).read_text()), where)
+
+
 def family_of(config: dict, where: str) -> type[LVLM]:
     """The family that handles a checkpoint with this ``config.json``; MedgroundError where none or several do."""
     found = [family for _, family in FAMILIES.items() if family.handles(config)]

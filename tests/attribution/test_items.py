@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from medground import records
 from medground.attribution import method
@@ -14,6 +16,9 @@ from medground.attribution.items import Items, kept_cases
 from medground.errors import MedgroundError
 from medground.images import write_film
 from medground.phantom.lvlms.architecture import build
+from stages import attribute
+
+ROOT = Path(__file__).parents[2]
 
 QUESTION = "Is there evidence of cardiomegaly in the image? Answer directly with yes or no without any explanation."
 
@@ -103,3 +108,33 @@ def test_a_floor_loads_no_model(repository):
     rows = AttributeTask("no such model", methods)(jobs)
     assert [row["case_id"] for row in rows] == [case["case_id"] for _, case in jobs]
     assert rows[0]["boxes"] != rows[3]["boxes"]
+
+
+def test_another_method_or_setting_costs_its_own_work_alone(repository, monkeypatch):
+    """The stage, three times: what was made of the same is not made again, and what is no longer asked for goes."""
+    values = yaml.safe_load((ROOT / "profiles/phantom.yaml").read_text())
+    values |= {"models": ["tiny"], "attribute": {"occlusion": {"cells": 2}}}
+    values["engine"]["workers"] = 1
+    explained = []
+
+    def explain(task, jobs):
+        explained.extend(name for name, _ in jobs)
+        return real(task, jobs)
+
+    real = AttributeTask.__call__
+    monkeypatch.setattr(AttributeTask, "__call__", explain)
+    monkeypatch.setattr("sys.argv", ["attribute", "--model", "tiny"])
+    for methods, cells, expected in (
+        (["random", "occlusion"], 2, {"random": 3, "occlusion": 3}),
+        (["random", "occlusion", "whole_film"], 2, {"whole_film": 3}),
+        (["occlusion", "whole_film"], 3, {"occlusion": 3}),
+    ):
+        values |= {"methods": methods}
+        values["attribute"]["occlusion"]["cells"] = cells
+        Path("params.yaml").write_text(yaml.safe_dump(values))
+        explained.clear()
+        attribute.main()
+        assert Counter(explained) == expected
+        assert {path.stem for path in Path("data/attributions/tiny").iterdir()} == set(methods)
+    rows = records.read_rows("data/attributions/tiny/occlusion.parquet", records.ATTRIBUTIONS)
+    assert [row["grid_width"] for row in rows] == [3, 3, 3]
