@@ -28,7 +28,8 @@ from medground.phantom import FINDINGS, fetch_ct
 from medground.phantom.editor import REGIONS, examples
 from medground.phantom.source import PHANTOM, Films
 from medground.verification.asking import Ask
-from medground.verification.gates import shortcut_findings, verify
+from medground.verification.causes import controls
+from medground.verification.gates import verify
 
 CT, OUT = Path("data/raw/ct"), Path(".cache/editors")
 GATES = {"flipped": "flips", "stayed_removed": "stays, finding removed", "stayed_normal": "stays, normal film"}
@@ -105,9 +106,7 @@ def verdicts(p: Params, model: str, samples: list[dict], edits: dict[str, list[d
         answers = itertools.chain.from_iterable(
             ask([(mode, sample, own[sample["source"], sample["index"]]) for sample in samples]) for mode in p.modes
         )
-        cases = verify(
-            samples, answers, {model: shortcut_findings(model)}, seeds=p.verify.seeds, agreement=p.verify.agreement
-        )
+        cases = verify(samples, answers, {model: controls(model)}, seeds=p.verify.seeds, agreement=p.verify.agreement)
         table = pd.DataFrame(cases).query("right").set_index(["control", "finding", "patient_id", *KEY])
         passed = table[list(GATES)] >= p.verify.agreement
         found.append(passed.assign(kept=table["kept"]).add_suffix(f"_{editor}"))

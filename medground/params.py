@@ -104,6 +104,7 @@ class Verify(Section):
     seeds: Annotated[int, Field(ge=1, le=100)]  # edits of each kind
     agreement: Annotated[int, Field(ge=1, le=100)]  # how many of them must pass every gate
     max_per_group: Annotated[int, Field(ge=0, le=1_000_000)]  # of each model, mode, source and finding; 0: all
+    pairs: Annotated[int, Field(ge=0, le=1_000_000)]  # of each two models, mode, split, source and finding; 0: all
 
 
 class Anatomy(Section):
@@ -126,11 +127,19 @@ class Faithfulness(Section):
     steps: Annotated[int, Field(ge=2, le=1000)]  # equal shares in which the film goes and comes back
 
 
+class Sanity(Section):
+    """Whether maps depend on what they explain."""
+
+    cases: Annotated[int, Field(ge=0, le=10_000)]  # dev cases of each model; 0: none
+    layers: Annotated[int, Field(ge=0, le=1000)]  # decoder layers that are re-initialised: first one, then so many
+
+
 class Rank(Section):
-    """The bootstrap over patients."""
+    """The bootstrap over patients, and where `follows` comes from where there are no pairs."""
 
     resamples: Annotated[int, Field(ge=20, le=1_000_000)]
     level: Annotated[float, Field(ge=0.5, lt=1)]  # of the intervals
+    follows: Annotated[str, Field(max_length=4096)]  # a board.parquet of the phantom; empty: none
 
 
 class Publish(Section):
@@ -159,6 +168,7 @@ class Params(Section):
     anatomy: Anatomy
     grounding: Grounding
     faithfulness: Faithfulness
+    sanity: Sanity
     rank: Rank
     publish: Publish
 

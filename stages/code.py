@@ -15,7 +15,7 @@ from medground.engine import code
 
 OUT = Path("data/code")
 STAGES = ("checkpoints", "fetch", "references", "edit", "answer", "verify", "anatomy", "attribute", "score",
-          "faithfulness", "rank", "report", "export", "train", "train_grounding", "train_editor")  # fmt: skip
+          "faithfulness", "sanity", "rank", "report", "export", "train", "train_grounding", "train_editor")  # fmt: skip
 
 
 @engine.stage

@@ -25,11 +25,15 @@ def main() -> None:
     drawn = {"resamples": p.rank.resamples, "level": p.rank.level, "seed": p.seed}
     kinds = {name: entry["kind"] for name, entry in facts.items()}
     seconds = {name: entry["seconds"] for name, entry in facts.items()}
-    rows = ranking.board(results, kinds, seconds, **drawn)
+    checks = files.read_json("data/sanity/sanity.json", dict)
+    carried = records.read_rows(p.rank.follows, records.BOARD) if p.rank.follows else []
+    carried = [row for row in carried if (row["track"], row["split"]) == ("all", "all")]
+    rows = ranking.board(results, kinds, seconds, **drawn, sanity={name: said(of) for name, of in checks.items()},
+                         carried=carried, carried_from=p.rank.follows)  # fmt: skip
     dataset = dataset_version(cases)
     records.write_table(rows, records.BOARD, out / "board.parquet", settings={"dataset": dataset, **drawn})
-    said = ranking.summary(results, rows, dataset=dataset, **drawn)
-    files.write_json(said, out / "board.json")
+    summed = ranking.summary(results, rows, dataset=dataset, **drawn)
+    files.write_json(summed, out / "board.json")
     files.write(pd.DataFrame(ranking.localisation(results, **drawn)).to_csv(index=False), out / "localisation.csv")
     test = [row for row in rows if (row["track"], row["split"]) == ("all", "test")]
     lines = [(row["entry"], row["iou"], row["iou_low"], row["iou_high"]) for row in test if row["iou"] is not None]
@@ -39,6 +43,12 @@ def main() -> None:
     kept = files.read_json("data/cases/filter.json")["kept_of_right"]
     files.write_json(ranking.metrics(said, test, kept), METRICS)
     show([row for row in rows if (row["track"], row["split"]) == ("all", "all")])
+
+
+def said(checks: dict[str, dict]) -> str:
+    """What the sanity checks of an entry come to: pass, or the ones that it fails; nothing where none was made."""
+    failed = [check for check, one in checks.items() if not one["passes"]]
+    return "fails " + ", ".join(failed) if failed else "pass" if checks else ""
 
 
 if __name__ == "__main__":

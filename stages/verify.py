@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,9 @@ from scipy.stats import binomtest
 from medground import engine, files, params, records
 from medground.charts import intervals
 from medground.lvlm.prompts import MODES
-from medground.verification.gates import draw, released_records, retention, shortcut_findings, verify
+from medground.ranking.bootstrap import share_interval
+from medground.verification import causes
+from medground.verification.gates import draw, released_records, retention, verify
 
 
 @engine.stage
@@ -20,9 +23,12 @@ def main() -> None:
     samples = [s for source in p.sources
                for s in records.read_rows(f"data/samples/{source}/samples.parquet", records.SAMPLES)]  # fmt: skip
     answers = [a for model in p.models for a in records.read_rows(f"data/answers/{model}.parquet", records.ANSWERS)]
-    shortcuts = {model: shortcut_findings(model) for model in p.models}
-    cases = verify(samples, answers, shortcuts, seeds=p.verify.seeds, agreement=p.verify.agreement)
+    taught = {model: causes.controls(model) for model in p.models}
+    cases = verify(samples, answers, taught, seeds=p.verify.seeds, agreement=p.verify.agreement)
     rows = retention(cases)
+    drawn = {"level": p.rank.level, "resamples": p.rank.resamples, "seed": p.seed}
+    kinds = causes.by_control(cases, partial(share_interval, **drawn))
+    cases = causes.pair(cases, {model: causes.family(model) for model in p.models}, p.verify.pairs, p.seed)
     cases = draw(cases, p.verify.max_per_group, p.seed)
     made_from = {"seed": p.seed, "settings": {"verify": vars(p.verify)}}
     records.write_table(cases, records.CASES, out / "cases.parquet", **made_from)
@@ -35,12 +41,14 @@ def main() -> None:
     drawn = [(", ".join(key), *_share(row["kept"], row["right"])) for key, row in summary.iterrows()]
     title = "Of the right answers, the share that the filter kept"
     files.write(intervals(drawn, title, "share, with its 95 % Wilson interval"), out / "retention.svg")
-    share = counts.groupby("control")[["right", "kept"]].sum()
-    shares = {control: round(float(row["kept"] / max(row["right"], 1)), 4) for control, row in share.iterrows()}
+    shares = {control: row["kept_of_right"] for control, row in kinds.items()}
     by_row = {"/".join(key): row.to_dict() for key, row in summary.iterrows()}
-    files.write_json({"kept_of_right": shares, **by_row}, out / "filter.json")
+    files.write_json({"by_control": kinds, "kept_of_right": shares, **by_row}, out / "filter.json")
     print(summary.to_string(), f"\nkept of the right answers: {shares}")
     print(f"{sum(case['kept'] for case in cases)} of {counts['kept'].sum()} verified cases drawn for the benchmark")
+    pairs = pd.Series([case["pair"] for case in cases], dtype=object).dropna()
+    print(f"{pairs.nunique()} pairs; causes verified in {sum(row['verified'] for row in kinds.values())} of "
+          f"{sum(row['known'] for row in kinds.values())} right answers whose parts are known")  # fmt: skip
 
 
 def _share(part: int, whole: int) -> tuple[float, float, float]:

@@ -12,6 +12,7 @@ from ..errors import MedgroundError
 from ..geometry import Box
 from ..images import read_film
 from .method import Item, Method
+from .prior import Prior, lungs_of
 
 CASES = Path("data/cases/cases.parquet")
 REFERENCES = Path("data/references/references.parquet")
@@ -36,23 +37,26 @@ class Items:
     """Turns rows of the cases table into items; reads each table once, and a film when its item is made.
 
     ``concepts`` names a table of ``data/anatomy`` whose boxes go along; with ``normal``, so does a normal film drawn
-    from the references.
+    from the references. With ``prior`` the usual box of the finding goes along, in the lungs' frame where there are
+    ``concepts``.
     """
 
     root: Path
     concepts: str | None = None
     normal: bool = False
+    prior: bool = False
 
     @classmethod
     def of(cls, method: Method, root: Path | str = ".") -> Items:
         """What makes the items of a method, with all that it needs."""
-        return cls(Path(root), method.concepts, "normal" in method.needs)
+        return cls(Path(root), method.concepts, "normal" in method.needs, "prior" in method.needs)
 
     @property
     def tables(self) -> list[Path]:
         """What is read besides samples and films."""
         concepts = [self._concepts_table] if self.concepts else []
-        return [self.root / CASES, *concepts, *([self.root / REFERENCES] if self.normal else [])]
+        samples = sorted(self.root.glob("data/samples/*/samples.parquet")) if self.prior else []
+        return [self.root / CASES, *concepts, *([self.root / REFERENCES] if self.normal else []), *samples]
 
     @property
     def _concepts_table(self) -> Path:
@@ -66,7 +70,9 @@ class Items:
         if self.concepts and not concepts:
             raise MedgroundError(f"case {case['case_id']} is not in {self._concepts_table}; run `dvc repro`")
         normal = self._normal.draw(film) if self.normal else None
-        return Item(case["case_id"], film, case["question"], case["answer"], case["finding"], tuple(concepts), normal)
+        prior = self._prior.box(case, film.shape[1], film.shape[0]) if self.prior else None
+        said = case["question"], case["answer"], case["finding"]
+        return Item(case["case_id"], film, *said, tuple(concepts), normal, prior)
 
     def film(self, case: dict) -> Path:
         """Where the film of a case is; MedgroundError names the case whose sample is missing."""
@@ -87,6 +93,12 @@ class Items:
         from ..anatomy.normal import Normal
 
         return Normal(Locator(References.read(self.root / REFERENCES, self.root)))
+
+    @cached_property
+    def _prior(self) -> Prior:
+        tables = sorted(self.root.glob("data/samples/*/samples.parquet"))
+        samples = [row for table in tables for row in records.read_rows(table, records.SAMPLES)]
+        return Prior(samples, lungs_of(self._boxes) if self.concepts else None)
 
     @cached_property
     def _read(self) -> dict[str, dict[int, dict]]:

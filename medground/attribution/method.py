@@ -30,6 +30,7 @@ NEEDS = {
     "gradients": "follows gradients through the model",
     "concepts": "``Item.concepts``: the boxes of anatomical regions",
     "normal": "``Item.normal``: what the film would look like if it were normal",
+    "prior": "``Item.prior``: where the finding usually is in the dev split; with concepts, in the lungs' frame",
     "seed": "draws by chance: its setting ``seed`` is the seed of params.yaml, unless set itself",
     "detector": "an OWL-ViT: its setting ``detector`` is ``grounding.detector``, unless set itself",
     "segmenter": "a SAM: its setting ``segmenter`` is ``grounding.segmenter``, unless set itself",
@@ -62,6 +63,7 @@ class Item:
     finding: str = ""  # what was asked about; prompting methods ask where it is
     concepts: tuple[tuple[str, Box], ...] = ()  # anatomical regions, native pixels
     normal: np.ndarray | None = None  # uint8 [H, W]: what the film would look like if it were normal
+    prior: Box | None = None  # native pixels: where the finding usually is
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,22 @@ def exact_interval(mean: np.ndarray, patients: int, level: float) -> tuple[np.nd
     return np.where(mean >= 1, 1 - reach, mean), np.where(mean <= 0, reach, mean)
 
 
+def share_interval(
+    values: Sequence[float],
+    patients: Sequence,
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The interval of a share: of ones and zeros ``[cases]`` with the patient of each, one at least."""
+    ones = np.asarray(values, float)[None]
+    means, count = resample_patients(ones, patients, resamples, np.random.default_rng(seed))
+    (low,), (high,) = interval(means, count, level)
+    (least,), (most,) = exact_interval(ones.mean(1), count, level)
+    return min(float(low), float(least)), max(float(high), float(most))
+
+
 def resample_models(
     values: np.ndarray, patients: Sequence, models: Sequence, resamples: int, rng: np.random.Generator
 ) -> np.ndarray:

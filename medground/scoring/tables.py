@@ -61,7 +61,7 @@ def paired(cases: list[dict]) -> list[dict]:
     for name, both in partners.items():
         if len(both) != 2:
             raise MedgroundError(f"the pair {name} has {len(both)} cases, not two; run `dvc repro verify`")
-        both[0]["other"], both[1]["other"] = both[1]["cause"], both[0]["cause"]
+        both[0]["other"], both[1]["other"] = both[1].get("cause"), both[0].get("cause")
     return cases
 
 

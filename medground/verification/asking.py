@@ -10,17 +10,24 @@ import numpy as np
 from ..geometry import Letterbox
 from ..images import read_film
 from ..lvlm.prompts import prompt
+from .causes import probes
 from .gates import is_right
 
 PUBLISHED_SIDE = 224  # pixels of an edited film in the paper
+
+
+def probe_edits(sample: dict) -> list[dict]:
+    """`causes.probes` of a sample as rows like those of ``records.EDITS``: edit, seed and path."""
+    return [{"edit": edit, "seed": 0, "path": path} for edit, path in probes(sample)]
 
 
 @dataclass
 class AnswerTask:
     """Questions ``(mode, sample, edits)`` in, rows of ``records.ANSWERS`` out.
 
-    Edits of a film that the model reads wrong are not asked about: the case is lost already, and most of the
-    published models' are. Under the protocol ``published`` a model sees the film in its native size and the edits
+    After a right answer the model is asked about the edits and, where the parts of the film are known, about the films
+    without each and with each alone. After a wrong one it is not: the case is lost already, and most of the published
+    models' are. Under the protocol ``published`` a model sees the film in its native size and the edits
     letterboxed to 224 pixels, as the paper's code shows them.
     """
 
@@ -36,7 +43,7 @@ class AnswerTask:
                 (mode, sample, edit["edit"], edit["seed"], edit["path"])
                 for (mode, sample, edits), row in zip(questions, originals, strict=True)
                 if is_right(row["verdict"], sample["answer"])
-                for edit in edits
+                for edit in edits + probe_edits(sample)
             ]
         )
         return originals + edited

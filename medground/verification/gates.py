@@ -7,11 +7,9 @@ each kind a case is kept when at least ``agreement`` of them pass every gate; th
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +17,7 @@ from ..errors import MedgroundError
 from ..lvlm.prompts import prompt
 from ..lvlm.verdict import says
 from ..records import case_id
+from . import causes
 
 _OPPOSITE = {"yes": "no", "no": "yes"}
 #: What the paper's released files call a mode in the names of their prediction fields.
@@ -30,26 +29,17 @@ def is_right(verdict: str, answer: str) -> bool:
     return says(verdict, answer.lower())
 
 
-def shortcut_findings(model: str, models: Path = Path("models")) -> set[str]:
-    """The findings that a model (a key, or the path of a checkpoint) was taught to read off the marker.
-
-    A checkpoint's ``medground.json`` names them; a published model has none.
-    """
-    facts = (Path(model) if Path(model).is_dir() else models / model) / "medground.json"
-    return set(json.loads(facts.read_text())["shortcut_findings"]) if facts.exists() else set()
-
-
 def verify(
     samples: Iterable[Mapping],
     answers: Iterable[Mapping],
-    shortcuts: Mapping[str, set[str]],
+    taught: Mapping[str, Mapping[str, Mapping]],
     *,
     seeds: int,
     agreement: int,
 ) -> list[dict]:
     """One row of ``records.CASES`` for every (model, mode, sample) that was asked, kept or not.
 
-    ``shortcuts`` gives, for a model, the findings that it reads off the marker. Raises MedgroundError when an edit of a
+    ``taught`` gives, for a model, what `causes.controls` says of it. Raises MedgroundError when an edit of a
     right answer was not asked about, or ``agreement`` is not within 1..``seeds``.
     """
     if not 1 <= agreement <= seeds:
@@ -77,7 +67,8 @@ def verify(
                 "patient_id": sample["patient_id"],
                 "split": sample["split"],
                 "finding": sample["finding"],
-                "control": "shortcut" if sample["finding"] in shortcuts.get(model, ()) else "honest",
+                **_cause(sample, taught.get(model, {}).get(sample["finding"], causes.HONEST), said, right),
+                "pair": None,
                 "question": prompt(sample["question"], mode),
                 "answer": original["text"],
                 "right": right,
@@ -96,16 +87,20 @@ def verify(
 def draw(cases: list[dict], most: int, seed: int) -> list[dict]:
     """The same cases with at most ``most`` kept of each (model, mode, source, finding), drawn by ``seed``; 0: all.
 
-    The others are verified too; their ``reason`` becomes ``surplus``.
+    Those of pairs, which are explained anyway, come first. The others are verified too; their ``reason`` becomes
+    ``surplus``.
     """
     groups: dict[tuple, list[str]] = defaultdict(list)
     for case in cases:
         if case["kept"]:
             groups[case["model"], case["mode"], case["source"], case["finding"]].append(case["case_id"])
+    in_pairs = {case["case_id"] for case in cases if case.get("pair") is not None}
     drawn: set[str] = set()
     for key, ids in groups.items():
         rng = np.random.default_rng([seed, zlib.crc32("/".join(key).encode())])  # a group does not move another
-        drawn.update(ids if not most else rng.permutation(sorted(ids))[:most].tolist())
+        drawn.update(
+            ids if not most else sorted(rng.permutation(sorted(ids)).tolist(), key=lambda i: i not in in_pairs)[:most]
+        )
     surplus = {"kept": False, "reason": "surplus"}
     return [case | surplus if case["kept"] and case["case_id"] not in drawn else case for case in cases]
 
@@ -168,6 +163,14 @@ def released_records(cases: Iterable[Mapping], answers: Iterable[Mapping], mode:
             }
         )
     return rows
+
+
+def _cause(sample: Mapping, taught: Mapping, said: Mapping, right: bool) -> dict:
+    """``control``, ``cause`` and ``verified`` of a case."""
+    verdicts = {edit: row["verdict"] for (edit, _), row in said.items()}
+    found = causes.explained(sample, taught, verdicts)
+    asked = any(edit in verdicts for edit, _ in causes.probes(sample))
+    return found if right and asked else found | {"cause": None, "verified": None}
 
 
 def _gates(said: Mapping, answer: str, seeds: int, name: str) -> list[tuple[bool, bool, bool]]:

@@ -11,6 +11,7 @@ SAMPLE = {
     "source": "s", "index": 4, "patient_id": "p", "split": "dev", "finding": "effusion",
     "question": "Is there evidence of effusion in the image?", "answer": "Yes",
 }  # fmt: skip
+SHORTCUT = {"control": "shortcut", "mark": "letter"}
 TEXT = {"yes": "Yes.", "no": "No.", "unparsable": "I see a lung."}
 
 
@@ -64,7 +65,7 @@ def test_missing_edit_and_bad_agreement_are_named():
 
 def test_retention_counts_and_control():
     rows = answers("yes", ("no", "yes", "yes")) + answers("yes", ("no", "no", "yes"), mode="reasoning")
-    cases = verify([SAMPLE], rows, {"m": {"effusion"}}, seeds=1, agreement=1)
+    cases = verify([SAMPLE], rows, {"m": {"effusion": SHORTCUT}}, seeds=1, agreement=1)
     direct, reasoning = retention(cases)
     assert direct["control"] == reasoning["control"] == "shortcut"
     counts = [{k: row[k] for k in ("asked", "right", "flipped", "stayed", "kept")} for row in (direct, reasoning)]

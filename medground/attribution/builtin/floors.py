@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from ...errors import MedgroundError
 from ..method import Attribution, Item
 from ..registry import register
 
@@ -30,6 +31,25 @@ def center_box(_: None, items: Sequence[Item], side: Annotated[float, Field(gt=0
 def whole_film(_: None, items: Sequence[Item]) -> list[Attribution]:
     """The whole film."""
     return [Attribution(item.case_id, boxes=[_box(item, 0, 0, 1, 1)]) for item in items]
+
+
+@register("finding_prior", group="floor", paper="the median dev region of the finding and source", needs=("prior",))
+def finding_prior(_: None, items: Sequence[Item]) -> list[Attribution]:
+    """Where the finding usually is: one box for each finding and source, whatever the film shows."""
+    return [_usual(item) for item in items]
+
+
+@register("finding_prior_lungs", group="floor", paper="the median dev region of the finding and source, between the "
+          "located lungs", needs=("prior", "concepts"))  # fmt: skip
+def finding_prior_lungs(_: None, items: Sequence[Item]) -> list[Attribution]:
+    """Where the finding usually is beside the lungs: the same box in the frame of the lungs, which are located."""
+    return [_usual(item) for item in items]
+
+
+def _usual(item: Item) -> Attribution:
+    if item.prior is None:
+        raise MedgroundError(f"case {item.case_id} has no prior: it is learnt from the dev split of data/samples")
+    return Attribution(item.case_id, boxes=[item.prior])
 
 
 def _random_box(item: Item, seed: int) -> tuple[float, float, float, float]:
