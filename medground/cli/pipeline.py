@@ -81,22 +81,41 @@ def wanted_films(source: Annotated[str, typer.Argument(help="One of `medground s
 
 @app.command()
 def import_released(
-    file: Annotated[Path, typer.Argument(help="direct.json or reasoning.json of the paper's release")],
+    files: Annotated[list[Path], typer.Argument(help="direct.json, reasoning.json or both, of the paper's release")],
     samples: Annotated[Path, typer.Option(help="Where `dvc repro ingest` put the samples")] = Path("data/samples"),
     out: Annotated[Path, typer.Option(help="The table of cases to write")] = Path("data/cases/released.parquet"),
 ) -> None:
-    """Check a file of the paper's released benchmark, and turn its records into cases on the ingested films."""
+    """Check files of the paper's released benchmark, and turn their records into cases on the ingested films.
+
+    Cases of another mode that are in the table already stay; those of the same mode are replaced.
+    """
     from .. import records
     from ..verification import released
 
-    mode, answers = released.read(file)
-    print(f"{file}: {len(answers) // 4} {mode} records, counts as released")
+    answers, modes = [], {}
+    for file in files:
+        mode, some = released.read(file)
+        if mode in modes:
+            raise MedgroundError(f"{file} and {modes[mode]} are both of {mode} mode; give one")
+        modes[mode] = file
+        answers += some
+        print(f"{file}: {len(some) // 4} {mode} records, counts as released")
+        for protocol in ("medground", "published"):
+            other = released.disagreements(some, protocol)
+            print(f"  texts that the parser {protocol!r} reads otherwise than the release: {len(other)} of {len(some)}")
+            for answer in other[:5]:
+                print(f"    {answer['source']} {answer['index']}, {answer['edit']}: {answer['text'][-100:]!r}")
     tables = sorted(samples.glob("*/samples.parquet"))
-    rows, lost = released.cases(answers, [row for t in tables for row in records.read_rows(t, records.SAMPLES)])
+    known = [row for table in tables for row in records.read_rows(table, records.SAMPLES)]
+    for sentence in released.check_join(answers, known).values():
+        print(sentence)
+    rows, lost = released.cases(answers, known)
     for source in sorted({source for source, _ in lost}):
         indices = [index for other, index in lost if other == source]
         print(f"{source}: {len(indices)} samples are not in {samples} (not ingested, or dropped there): {indices}")
     if not rows:
         raise MedgroundError(f"no released record has its sample in {samples}; ingest the paper's sources first")
-    records.write_table(rows, records.CASES, out, released=file.name)
+    if out.exists():
+        rows = [row for row in records.read_rows(out, records.CASES) if row["mode"] not in modes] + rows
+    records.write_table(rows, records.CASES, out, released=sorted(str(file) for file in modes.values()))
     print(f"{out}: {len(rows)} cases")

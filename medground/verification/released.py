@@ -1,19 +1,23 @@
 """The paper's released benchmark, ``direct.json`` and ``reasoning.json``: read, check, and turn into cases.
 
-A record is the key of a sample, (dataset, index), with what a model wrote on the original film and on its three edits;
-films, questions and regions are the provider's, and come from ``data/samples/`` once they were ingested.
+The verdicts are the release's own: a record is there because it passed the paper's filter, whatever another parser
+reads in its texts; where ours disagrees is counted. A record is the key of a sample, (dataset, index), with what a model
+wrote on the original film and on its three edits; films, questions and regions are the provider's, and come from
+``data/samples/`` once they were ingested.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import MedgroundError
-from ..lvlm.verdict import parse_verdict
+from ..lvlm.verdict import parse_verdict, says
 from .gates import RELEASED_NAMES, verify
 
 #: Prediction fields up to the mode's name, and the film that each is about.
@@ -34,13 +38,16 @@ DIRECT = {
     "medgemma1_5_4b": (226, 79, 168),
 }
 TOTALS = {"direct": 1880, "reasoning": 2060}
+_DROPPED_AT_END = 50  # samples that ingest may have dropped behind the last one
+_FEWEST = 20  # texts that name a finding, to judge by
 
 
 def read(path: Path | str) -> tuple[str, list[dict]]:
     """The mode of a released file and its records as rows of answers (``records.ANSWERS`` with an unknown margin).
 
-    Every record gives four rows. Raises MedgroundError when the file is no such list, a record is incomplete, doubled,
-    of an unknown model or dataset, or does not pass the filter, or the counts are not those of the release.
+    Every record gives four rows, with the verdicts by which it passed the paper's filter. Raises MedgroundError when
+    the file is no such list, a record is incomplete, doubled, or of an unknown model or dataset, or the counts are not
+    those of the release.
     """
     records = _list(Path(path))
     mode = _mode(records, path)
@@ -65,6 +72,57 @@ def cases(answers: Iterable[Mapping], samples: Iterable[Mapping]) -> tuple[list[
     found = [answer for answer in answers if (answer["source"], answer["index"]) in known]
     lost = sorted({(answer["source"], answer["index"]) for answer in answers} - known)
     return verify(samples, found, {}, seeds=1, agreement=1), lost
+
+
+def disagreements(answers: Iterable[Mapping], protocol: str = "medground") -> list[Mapping]:
+    """The answers whose text a parser reads otherwise than the release does."""
+    return [a for a in answers if not says(parse_verdict(a["text"], protocol), a["verdict"])]
+
+
+def check_join(answers: Iterable[Mapping], samples: Iterable[Mapping]) -> dict[str, str]:
+    """For each source what speaks for its annotations being those that the authors used; a sentence each.
+
+    The release gives indices and texts, no findings. So the samples must reach as far as the indices do, and the texts
+    that name a finding must name that of their own index more often than that of another one: a file with other
+    studies, or with the same ones in another order, shifts all indices. Raises MedgroundError, with the remedy, where either
+    does not hold. Texts of direct mode name nothing, and then only the reach is known.
+    """
+    findings: dict[str, dict[int, str]] = defaultdict(dict)
+    for sample in samples:
+        findings[sample["source"]][sample["index"]] = sample["finding"].casefold()
+    by_source: dict[str, list[Mapping]] = defaultdict(list)
+    for answer in answers:
+        if answer["source"] in findings and answer["edit"] == "original":
+            by_source[answer["source"]].append(answer)
+    return {source: _checked(source, some, findings[source]) for source, some in sorted(by_source.items())}
+
+
+def _checked(source: str, answers: list[Mapping], findings: Mapping[int, str]) -> str:
+    remedy = (
+        f"the annotations of {source} are not those that the paper used: see docs/reproduce.md for the file it needs"
+    )
+    last, reach = max(answer["index"] for answer in answers), max(findings)
+    if last > reach + _DROPPED_AT_END:
+        raise MedgroundError(f"{source}: the release has a sample {last}, the last one here is {reach}; {remedy}")
+    told = [(findings[a["index"]], a["text"].casefold()) for a in answers if a["index"] in findings]
+    told = [(own, text) for own, text in told if any(_names(text, finding) for finding in set(findings.values()))]
+    if len(told) < _FEWEST:
+        few = f"{len(told)} texts name a finding, too few to tell"
+        return f"{source}: its samples reach as far as the release ({last}); {few}"
+    owns = [own for own, _ in told]
+    right = np.mean([_names(text, own) for own, text in told])
+    shifts = range(1, min(len(told), 51))  # the findings of other records: what chance would give
+    chance = np.mean(
+        [np.mean([_names(text, owns[(k + s) % len(owns)]) for k, (_, text) in enumerate(told)]) for s in shifts]
+    )
+    said = f"{len(told)} texts name a finding, {right:.0%} that of their own index, {chance:.0%} that of another record"
+    if right < 0.5 * (1 + chance) and len(set(owns)) > 1:
+        raise MedgroundError(f"{source}: {said}; {remedy}")
+    return f"{source}: {said}"
+
+
+def _names(text: str, finding: str) -> bool:
+    return any(label in text for label in finding.split(" or "))
 
 
 def _list(path: Path) -> list[dict]:
@@ -103,9 +161,7 @@ def _answers(record: dict, key: tuple[str, str, int], mode: str, where: str) -> 
         text = record.get(field)
         if not isinstance(text, str):
             raise MedgroundError(f"{where}: {field} is {text!r}; it must be what the model wrote")
-        verdict = parse_verdict(text)
-        if verdict != ("no" if edit == "region_removed" else "yes"):
-            raise MedgroundError(f"{where}: {field} is {text!r}, which does not pass the three-step filter")
+        verdict = "no" if edit == "region_removed" else "yes"
         model, source, index = key
         rows.append(
             {

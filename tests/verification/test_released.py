@@ -76,6 +76,70 @@ def test_the_command_writes_cases_and_names_what_has_no_sample(tmp_path):
     assert "imagenome: 279 samples are not in" in result.output and "vindr_cxr: 7 samples" in result.output
 
 
+def reasoning():
+    """A reasoning file of the release's size whose texts name the finding of their index."""
+    counts = released.DIRECT | {"qwen2_5_vl_3b": (285, 30, 64)}
+    told = "No other thing is seen.\n\nTherefore, yes, there is evidence of {} in the image."
+    return [r | {"prediction_cot": told.format(FINDINGS[r["index"] % 7])} for r in invented("cot", counts)]
+
+
+FINDINGS = ["mass", "edema", "pleural effusion", "pneumonia", "nodule", "atelectasis", "fracture"]
+
+
+def named(shift=0, most=300):
+    """Samples whose finding changes with the index; ``shift`` as in a file from which studies are missing."""
+    return [
+        sample(source, index) | {"finding": FINDINGS[(index + shift) % 7]}
+        for source in released.DATASETS
+        for index in range(most)
+    ]
+
+
+def test_both_files_come_into_one_table_in_one_call_or_two(tmp_path):
+    files = [str(write(tmp_path / "direct.json", invented())), str(write(tmp_path / "reasoning.json", reasoning()))]
+    for source in released.DATASETS:
+        rows = [row for row in named() if row["source"] == source]
+        records.write_table(rows, records.SAMPLES, tmp_path / "samples" / source / "samples.parquet")
+
+    def run(*given, out):
+        words = ["import-released", *given, "--samples", str(tmp_path / "samples"), "--out", str(tmp_path / out)]
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        return result.output, records.read_rows(tmp_path / out, records.CASES)
+
+    output, together = run(*files, out="a.parquet")
+    run(files[0], out="b.parquet")
+    _, apart = run(files[1], out="b.parquet")
+    assert len(together) == 1880 + 2060 and sorted(map(str, apart)) == sorted(map(str, together))
+    _, again = run(files[1], out="b.parquet")
+    assert len(again) == len(together)
+    assert all(row["kept"] for row in together)
+    assert "reads otherwise than the release: 0 of 8240" in output and "100% that of their own index" in output
+    assert CliRunner().invoke(app, ["import-released", files[0], files[0]]).exit_code == 1
+
+
+def test_the_releases_verdicts_are_trusted_and_disagreements_counted(tmp_path):
+    odd = reasoning()
+    odd[7]["prediction_edited_cot"] = "It is not there, said nobody. Y"
+    _, answers = released.read(write(tmp_path / "reasoning.json", odd))
+    assert [a["text"] for a in released.disagreements(answers)] == ["It is not there, said nobody. Y"]
+    cases, _ = released.cases(answers, named())
+    assert all(case["kept"] for case in cases) and len(cases) == 2060
+
+
+def test_annotations_of_other_studies_are_refused(tmp_path):
+    _, answers = released.read(write(tmp_path / "reasoning.json", reasoning()))
+    assert "that of their own index" in released.check_join(answers, named())["padchest_gr"]
+    with pytest.raises(
+        MedgroundError, match=r"padchest_gr: .* texts name a finding, 0% .* not those that the paper used"
+    ):
+        released.check_join(answers, [row for row in named(shift=1) if row["source"] == "padchest_gr"])
+    with pytest.raises(MedgroundError, match="padchest_gr: the release has a sample 189, the last one here is 99"):
+        released.check_join(answers, [row for row in named(most=100) if row["source"] == "padchest_gr"])
+    _, direct = released.read(write(tmp_path / "direct.json", invented()))
+    assert "too few to tell" in released.check_join(direct, named())["padchest_gr"]
+
+
 def _without(record, field):
     return {name: value for name, value in record.items() if name != field}
 
@@ -89,7 +153,6 @@ def _without(record, field):
         (lambda r: [*r[:-1], r[-1] | {"dataset": "mimic"}], "'mimic'"),
         (lambda r: [*r[:-1], r[-1] | {"index": "7"}], "index '7'"),
         (lambda r: [*r[:-1], r[-1] | {"model": "gemma3_4b", "index": 999}], "74 records of gemma3_4b on"),
-        (lambda r: [r[0] | {"prediction_edited_direct": "Yes"}, *r[1:]], "does not pass"),
         (lambda r: [r[0] | {"prediction_edited_direct": None}, *r[1:]], "must be what the model wrote"),
         (lambda r: [_without(r[0], "prediction_direct"), *r[1:]], "neither"),
         (lambda r: {"records": r}, "not a list"),
