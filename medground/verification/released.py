@@ -1,8 +1,8 @@
 """The paper's released benchmark, ``direct.json`` and ``reasoning.json``: read, check, and turn into cases.
 
 The verdicts are the release's own: a record is there because it passed the paper's filter, whatever another parser
-reads in its texts; where ours disagrees is counted. A record is the key of a sample, (dataset, index), with what a model
-wrote on the original film and on its three edits; films, questions and regions are the provider's, and come from
+reads in its texts; where ours disagrees is counted. A record is the key of a sample, (dataset, index), with what a
+model wrote on the original film and on its three edits; films, questions and regions are the provider's, and come from
 ``data/samples/`` once they were ingested.
 """
 
@@ -84,8 +84,8 @@ def check_join(answers: Iterable[Mapping], samples: Iterable[Mapping]) -> dict[s
 
     The release gives indices and texts, no findings. So the samples must reach as far as the indices do, and the texts
     that name a finding must name that of their own index more often than that of another one: a file with other
-    studies, or with the same ones in another order, shifts all indices. Raises MedgroundError, with the remedy, where either
-    does not hold. Texts of direct mode name nothing, and then only the reach is known.
+    studies, or with the same ones in another order, shifts all indices. Raises MedgroundError, with the remedy, where
+    either does not hold. Texts of direct mode name nothing, and then only the reach is known.
     """
     findings: dict[str, dict[int, str]] = defaultdict(dict)
     for sample in samples:
