@@ -106,7 +106,7 @@ CONTROLS: list[tuple[str, Any]] = [
     ("phantom.marker_share", 0),
     ("attribute", {}),
     ("attribute.rise", {"masks": 128, "keep": 0.25}),
-    ("attribute.rise_published", {"cells": 4}),
+    ("attribute.rise_published", {"masks": 7}),
     ("rank.level", 0.9),
     ("methods", ["rise_published"]),
     ("models", ["google/medgemma-4b-it"]),
