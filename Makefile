@@ -5,7 +5,7 @@ PY := .venv/bin/python
 P ?= phantom
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test app train bench lint profile
+.PHONY: demo test check app train bench lint profile
 
 demo: .venv/all  ## rebuild the benchmark, run the methods, print the board
 	dvc repro
@@ -34,8 +34,12 @@ bench: .venv/all  ## speed side by side, ablations, cost; on a GPU the true size
 	  $(PY) -m benchmarks.gpu --rates .cache/rates.json && $(PY) -m benchmarks.cost --rates .cache/rates.json; \
 	  else echo "benchmarks.gpu: not run, there is no GPU"; fi
 
-lint: .venv/all
+lint: .venv/all  ## style and types
 	ruff check . && ruff format --check .
+	mypy medground
+
+check: lint  ## what has to pass before a change goes in
+	$(PY) -m pytest
 
 profile: .venv/all  ## make profile P=paper
 	medground profile $(P)

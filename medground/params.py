@@ -203,7 +203,8 @@ def activate(name: str, root: Path = Path(".")) -> None:
     """Copy ``profiles/<name>.yaml`` to ``params.yaml`` after checking it."""
     known = sorted(file.stem for file in (root / "profiles").glob("*.yaml"))
     if name not in known:  # a name, not a path
-        raise MedgroundError(f"there is no profile {name!r}; profiles/ has {', '.join(known) or 'none'}")
+        where = f"profiles/ has {', '.join(known)}" if known else "profiles/ is in a clone of the repository; go there"
+        raise MedgroundError(f"there is no profile {name!r}; {where}")
     source = root / "profiles" / f"{name}.yaml"
     load(source)
     shutil.copyfile(source, root / "params.yaml")
@@ -224,7 +225,9 @@ def read(path: Path) -> tuple[Any, list[str]]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise MedgroundError(f"{path} is missing; `medground profile phantom` writes the default") from None
+        raise MedgroundError(
+            f"{path} is missing: run this in a clone of the repository, where `medground profile phantom` writes it"
+        ) from None
     except OSError as error:
         raise MedgroundError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > _BYTES:

@@ -100,7 +100,7 @@ def test_missing_and_unreadable_files(tmp_path):
 def test_unknown_profile_lists_the_known(name, tmp_path):
     (tmp_path / "profiles").mkdir()
     shutil.copyfile(PROFILES / "phantom.yaml", tmp_path / "params.yaml")
-    with pytest.raises(MedgroundError, match=r"no profile .*; profiles/ has none"):
+    with pytest.raises(MedgroundError, match=r"no profile .*; profiles/ is in a clone of the repository"):
         params.activate(name, tmp_path)
     assert (tmp_path / "params.yaml").exists()
 

@@ -16,6 +16,7 @@ from medground import sources
 from medground.errors import MedgroundError
 from medground.images import read_film
 from medground.sources import imagenome, nih_cxr, padchest_gr, provider
+from medground.testing import check_source
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import providers
@@ -46,6 +47,11 @@ def tree(tmp_path_factory):
     for name in SOURCES:
         getattr(providers, name)(root, FILMS)
     return root
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_our_own_sources_conform(tree, name):
+    check_source(name, tree)
 
 
 @pytest.mark.parametrize("name", SOURCES)

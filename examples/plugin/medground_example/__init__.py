@@ -1,0 +1,1 @@
+"""What the example adds to MedGround; each module registers itself when its entry point is loaded."""
