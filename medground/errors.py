@@ -20,6 +20,7 @@ EXTRAS = {
     "matplotlib": "app",
     "datasets": "hub",
     "huggingface_hub": "hub",
+    "httpx2": "hub",
     "ray": "ray",
 }
 

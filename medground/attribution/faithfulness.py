@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,9 @@ from ..scoring.entries import Entry
 from ..scoring.faithfulness import SPLIT, Ask, faithfulness, measured_cases
 from ..scoring.tables import dataset_version, read_attributions
 from .items import REFERENCES
+
+if TYPE_CHECKING:
+    from ..lvlm import LVLM
 
 BATCH = 4  # cases; one takes some hundred forwards, so few share out evenly
 
@@ -96,7 +100,7 @@ class Measure:
         return Normal(Locator(References.read(self.root / REFERENCES, self.root)))
 
 
-def _asking(lvlm, film: np.ndarray, normal: Callable[[], np.ndarray], prompt: str, answer: str) -> Ask:
+def _asking(lvlm: LVLM, film: np.ndarray, normal: Callable[[], np.ndarray], prompt: str, answer: str) -> Ask:
     """What the model says of its answer when parts of the film are exchanged for a normal one."""
 
     def ask(masks: np.ndarray) -> tuple[float, np.ndarray]:

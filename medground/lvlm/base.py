@@ -129,7 +129,7 @@ class LVLM(ABC):
 
         By default the checkpoint's chat template, its one placeholder repeated.
         """
-        placeholder = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+        placeholder = str(self.tokenizer.convert_ids_to_tokens(self.image_token_id))
         return self.templated(prompt).replace(placeholder, placeholder * image_tokens, 1)
 
     def prompt_ids(self, prompt: str, image_tokens: int) -> list[int]:
@@ -201,7 +201,7 @@ class LVLM(ABC):
             input_ids=input_ids,
             image=(input_ids[0] == self.image_token_id).nonzero()[:, 0],
             answer=torch.arange(len(prompt_ids), input_ids.shape[1], device=self.device),
-            tokens=[self.tokenizer.decode([token]) for token in answer_ids],
+            tokens=[str(self.tokenizer.decode([token])) for token in answer_ids],
             inputs=self.text_inputs(input_ids, width, height),
         )
 
@@ -328,7 +328,7 @@ class LVLM(ABC):
             self.model.generation_config = own
 
     def _read(self, tokens: list[int], margins: list[float], protocol: str = "medground") -> Answer:
-        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        text = self._decoded(tokens)
         verdict, start = find_verdict(text, protocol)
         position = 0
         if start >= 0:  # the first token with which the decoded text reaches into the verdict's word
@@ -338,7 +338,7 @@ class LVLM(ABC):
         return Answer(text, verdict, margins[position])
 
     def _decoded(self, tokens: list[int]) -> str:
-        return self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
     def _batched_pixels(self, films: list[np.ndarray], protocol: str) -> dict[str, Tensor]:
         parts = [self.pixel_inputs(self.canvas([film], protocol)) for film in films]
@@ -376,7 +376,7 @@ class LVLM(ABC):
             return {self.tokenizer(variant, add_special_tokens=False).input_ids[0] for variant in variants}
 
         yes, no = first_tokens("yes"), first_tokens("no")
-        return tuple(torch.tensor(sorted(ids), device=self.device) for ids in (yes - no, no - yes))
+        return torch.tensor(sorted(yes - no), device=self.device), torch.tensor(sorted(no - yes), device=self.device)
 
     def normalised(self, canvas: Tensor) -> Tensor:
         """Canvases ``[B, h, w]`` with the image processor's mean and deviation: ``[B, 3, h, w]``."""

@@ -85,7 +85,7 @@ def locate(name: str) -> tuple[str, str, Published | None]:
 def fetch(where: str, name: str, revision: str) -> str:
     """The path of one file of a checkpoint, downloaded where need be; MedgroundError with the remedy otherwise."""
     try:
-        return cached_file(where, name, revision=revision)
+        return str(cached_file(where, name, revision=revision))
     except OSError as error:
         raise MedgroundError(f"{where} cannot be loaded: {first_line(error)}; {remedy(where, error)}") from error
 

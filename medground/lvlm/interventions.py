@@ -11,7 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch import Tensor
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox
 from ..geometry import fill as boxes_mask
+
+if TYPE_CHECKING:
+    from .base import LVLM, Text
 
 Fill = str | float | Tensor  # a name of FILLS, a gray value, or the pixels to put there [h, w] or [M, h, w]
 _PIXELS = 2**24  # canvas pixels on the device at once
@@ -31,12 +34,12 @@ class Intervention:
     """One case: a canvas, the text teacher-forced on it, and the masks that each take a part away."""
 
     canvas: Tensor  # float32 [h, w] in [0, 1], on the device
-    text: Any  # medground.lvlm.Text
+    text: Text
     masks: np.ndarray  # bool [M, h, w]; True is taken away
     fill: Fill = "black"
 
 
-def drops(lvlm, film: np.ndarray, text, masks: np.ndarray, fill: Fill = "black") -> np.ndarray:
+def drops(lvlm: LVLM, film: np.ndarray, text: Text, masks: np.ndarray, fill: Fill = "black") -> np.ndarray:
     """What each answer token loses, log p(original) - log p(masked), in nats: float64 ``[M, T]``.
 
     ``film`` is uint8 ``[H, W]``, ``masks`` bool ``[M, h, w]`` on the model's canvas, ``text`` the tokenised prompt and
@@ -46,7 +49,7 @@ def drops(lvlm, film: np.ndarray, text, masks: np.ndarray, fill: Fill = "black")
     return original - masked
 
 
-def intervene(lvlm, interventions: Sequence[Intervention]) -> list[tuple[np.ndarray, np.ndarray]]:
+def intervene(lvlm: LVLM, interventions: Sequence[Intervention]) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each case the answer tokens' log-probabilities, untouched ``[T]`` and masked ``[M, T]``, float64.
 
     Cases that share text and canvas size go through the model together. A case costs M + 1 forwards.

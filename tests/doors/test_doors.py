@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -92,3 +93,18 @@ main()
     done = subprocess.run([sys.executable, "-c", program, *asked], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "pip install 'medground[run]'" in done.stderr
+
+
+def test_every_module_that_is_imported_comes_with_the_core_or_a_known_extra():
+    """So that a command without an extra never ends in a traceback."""
+    core = {"numpy", "pandas", "pyarrow", "scipy", "PIL", "yaml", "pydantic", "filelock", "typer", "rich"}
+    with_run = {"tokenizers", "safetensors"}  # required by transformers, imported beside it
+    known = core | set(errors.EXTRAS) | with_run | set(sys.stdlib_module_names) | {"medground"}
+    strangers = {}
+    for path in sorted((ROOT / "medground").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            strangers |= {name.split(".")[0]: path.name for name in names if name.split(".")[0] not in known}
+    assert not strangers

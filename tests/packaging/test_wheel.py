@@ -92,7 +92,7 @@ def test_an_entry_from_writing_to_its_place_on_the_board(core, folder):
     (folder / "write.py").write_text(WRITE)
     assert run(folder, core / "python", "write.py", *HEAVY).endswith("cases []\n")
     assert "no problems" in run(folder, core / "medground", "validate", "my-entry")
-    assert "yours" in run(folder, core / "medground", "score", "my-entry", "--split", "dev").lower()
+    assert "this entry" in run(folder, core / "medground", "score", "my-entry", "--split", "dev")
     assert "medfocus" in run(folder, core / "medground", "board", "--split", "test")
     assert "phantom_region: Phantom" in run(folder, core / "medground", "sources")
 
