@@ -29,7 +29,19 @@ LAYERS = (
     {"engine"},
 )
 # What every layer may use, and which uses none of them.
-GROUND = {"records", "images", "geometry", "params", "errors", "files", "folders", "doors", "__init__"}
+GROUND = {
+    "records",
+    "images",
+    "geometry",
+    "params",
+    "errors",
+    "files",
+    "folders",
+    "doors",
+    "wording",
+    "charts",
+    "__init__",
+}
 
 
 def imports(path: Path) -> set[str]:

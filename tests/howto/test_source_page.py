@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from medground import sources
@@ -72,13 +73,21 @@ def test_a_source_without_terms_is_refused_where_it_registers_and_before_a_gpu_i
     assert issubclass(kind, Source)
 
 
-@pytest.mark.parametrize(("stage", "words"), [("edit", ["--source", "clinic"]), ("answer", ["--model", "none"])])
-def test_edit_and_answer_refuse_films_of_unknown_terms(stage, words, tmp_path, monkeypatch, capsys):
-    text = (howto.ROOT / "params.yaml").read_text().replace("[phantom_region, phantom_lesion]", "[clinic]")
-    (tmp_path / "params.yaml").write_text(text)
-    assert "clinic" in text
+@pytest.mark.parametrize(
+    ("stage", "words", "chosen", "message"),
+    [
+        ("edit", ["--source", "clinic"], "phantom_region", "'clinic' does not declare what may leave"),
+        ("edit", ["--source", "clinic"], "clinic", "sources[0] is 'clinic'; known: phantom_region"),
+        ("answer", ["--model", "phantom-gemma3"], "clinic", "sources[0] is 'clinic'; known: phantom_region"),
+    ],
+)
+def test_edit_and_answer_refuse_films_of_unknown_terms(stage, words, chosen, message, tmp_path, monkeypatch, capsys):
+    """A name that nothing registers is refused by params.yaml, and films that bear one by the stage."""
+    values = yaml.safe_load((howto.ROOT / "profiles/phantom.yaml").read_text()) | {"sources": [chosen]}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "models").symlink_to(howto.ROOT / "models")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [stage, *words])
     with pytest.raises(SystemExit):
         importlib.import_module(f"stages.{stage}").main()
-    assert "'clinic' does not declare what may leave" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
