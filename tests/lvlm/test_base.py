@@ -100,3 +100,29 @@ def test_out_of_memory_halves_the_batch(gemma, monkeypatch):
 
     assert [len(part) for part in gemma.chunked(work, list(range(7)))] == [2, 2, 2, 1]
     assert gemma.batch_size == 2
+
+
+def test_generation_settings_of_a_checkpoint_do_not_bend_answers(lvlm, films, monkeypatch):
+    plain = lvlm.answer(films[:1], [QUESTION], max_new_tokens=4)
+    monkeypatch.setattr(lvlm.model.generation_config, "repetition_penalty", 5.0)
+    assert lvlm.answer(films[:1], [QUESTION], max_new_tokens=4) == plain
+    bent = lvlm.answer(films[:1], [QUESTION], max_new_tokens=4, protocol="published")
+    assert bent[0].margin != plain[0].margin and lvlm.model.generation_config.repetition_penalty == 5.0
+
+
+def test_the_head_of_a_model_in_half_precision_is_in_float32():
+    from types import SimpleNamespace
+
+    from medground.lvlm.head import in_float32
+
+    torch.manual_seed(0)
+    head = torch.nn.Linear(64, 40_000, bias=False).bfloat16().requires_grad_(False)
+    in_float32(SimpleNamespace(get_output_embeddings=lambda: head))
+    states = torch.randn(2, 3, 64).bfloat16().requires_grad_()
+    plain = states.detach().float().requires_grad_()
+    logits, expected = head(states), plain @ head.weight.float().T
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
+    (slope,) = torch.autograd.grad(logits.logsumexp(-1).sum(), states)
+    (truth,) = torch.autograd.grad(expected.logsumexp(-1).sum(), plain)
+    torch.testing.assert_close(slope.float(), truth, atol=2e-3, rtol=1e-2)
