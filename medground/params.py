@@ -182,7 +182,7 @@ def load(path: Path | str = "params.yaml") -> Params:
     """
     path = Path(path)
     root = path.parent.parent if path.parent.name == "profiles" else path.parent
-    values, problems = read(path)
+    values, problems = parse(path)
     params = None
     try:
         params = Params.model_validate(values)
@@ -217,7 +217,7 @@ def choose(value: str, known: list[str], what: str) -> str:
     return value
 
 
-def read(path: Path) -> tuple[Any, list[str]]:
+def parse(path: Path) -> tuple[Any, list[str]]:
     """The values of a plain YAML file, and the keys that are there twice, a sentence each.
 
     Raises MedgroundError where there is no such file, or it is not plain YAML.

@@ -1,4 +1,4 @@
-"""Conformance checks for what others add: run them in the tests of a model family or a source of your own.
+"""Conformance checks for what others add: run them in the tests of a method, a model family or a source of your own.
 
 Each raises AssertionError that says everything that is wrong. Importing this package does not import torch.
 """
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .lvlm import check_lvlm
+    from .method import check_method
     from .source import check_source
 
-__all__ = ["check_lvlm", "check_source"]
-_LAZY = {"check_lvlm": ".lvlm", "check_source": ".source"}
+__all__ = ["check_lvlm", "check_method", "check_source"]
+_LAZY = {"check_lvlm": ".lvlm", "check_method": ".method", "check_source": ".source"}
 
 
 def __getattr__(name: str) -> Any:
