@@ -7,7 +7,6 @@ one for free. Frames are shared between sessions through copies; change them fre
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import streamlit as st
 import yaml
 from PIL import Image
 
-from medground import engine, params, records, scoring
+from medground import engine, files, params, records, scoring
 from medground.errors import MedgroundError
 from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
@@ -173,7 +172,7 @@ def _version(path: str) -> tuple[str, Stamp]:
     try:
         status = file.stat()
     except FileNotFoundError:
-        raise MedgroundError(f"{path} is missing; run `dvc repro` to make it, or `dvc pull` to fetch it") from None
+        raise MedgroundError(f"{path} is missing; {files.remedy(path)}") from None
     return str(file), (status.st_mtime_ns, status.st_size)
 
 
@@ -201,7 +200,7 @@ def _cases(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> p
     columns = ["source", "index", "film", "width", "height", "regions", "licence"]
     samples = [_frame(*table, "SAMPLES")[columns] for table in tables]
     if not samples:
-        raise MedgroundError("data/samples is empty; run `dvc repro` to make it, or `dvc pull` to fetch it")
+        raise MedgroundError(f"data/samples is empty; {files.remedy('data/samples')}")
     merged = _frame(*cases, "CASES").merge(pd.concat(samples), on=["source", "index"], how="left", validate="m:1")
     orphans = merged.case_id[merged.film.isna()]
     if len(orphans):
@@ -211,7 +210,7 @@ def _cases(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> p
 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _json(path: str, stamp: Stamp) -> list[dict]:
-    return json.loads(Path(path).read_text())
+    return files.read_json(path, object)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)

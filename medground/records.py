@@ -217,7 +217,7 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
         about = _about(table.schema)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise MedgroundError(f"{path} is not a readable Parquet file ({error}): delete it; {remedy(path)}") from None
+        raise _damaged(path, error) from None
     return _fitted(table, schema, path, about.get("version"))
 
 
@@ -246,8 +246,13 @@ def made_by(path: Path | str) -> dict:
     except FileNotFoundError:
         raise MedgroundError(f"{path} is missing; {remedy(path)}") from None
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise MedgroundError(f"{path} is not a readable Parquet file ({error}): delete it; {remedy(path)}") from None
+        raise _damaged(path, error) from None
     return {name: value for name, value in about.items() if name != "version"}
+
+
+def _damaged(path: Path | str, error: Exception) -> MedgroundError:
+    said = " ".join(str(error).split())
+    return MedgroundError(f"{path} is not a readable Parquet file ({said}): delete it; {remedy(path)}")
 
 
 def version(schema: pa.Schema) -> int:

@@ -67,3 +67,45 @@ def test_every_schema_writes_an_empty_table(tmp_path):
     for name, schema in schemas.items():
         records.write_table([], schema, tmp_path / name)
         assert records.read_rows(tmp_path / name, schema) == []
+
+
+def test_no_flipped_bit_is_read_as_another_value(tmp_path):
+    path = tmp_path / "t.parquet"
+    records.write_table([GOOD | {"index": n} for n in range(20)], SCHEMA, path, seed=1)
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 7):  # everywhere: pages, their headers, the footer, the seal
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(MedgroundError, match=r"t\.parquet is not a readable Parquet file.*dvc repro"):
+            records.read_table(path, SCHEMA)
+    path.write_bytes(whole)
+    assert len(records.read_rows(path, SCHEMA)) == 20
+
+
+def test_page_checksums_are_there_for_other_readers(tmp_path):
+    path = tmp_path / "t.parquet"
+    records.write_table([GOOD | {"source": "unmistakable" * 9}], SCHEMA, path)
+    assert pq.read_table(path, page_checksum_verification=True).num_rows == 1
+    content = bytearray(path.read_bytes())
+    content[content.index(b"unmistakable")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(path, page_checksum_verification=True)
+
+
+def test_versions_of_a_table(tmp_path):
+    older = pa.schema([*SCHEMA, pa.field("dropped", pa.string())], {"version": "1"})
+    newer = pa.schema([*SCHEMA, pa.field("note", pa.string())], {"version": "2"})
+    records.write_table([GOOD | {"dropped": "x"}], older, tmp_path / "older")
+    assert records.read_rows(tmp_path / "older", newer) == [GOOD | {"note": None}]
+    records.write_table([GOOD], newer, tmp_path / "newer")
+    with pytest.raises(MedgroundError, match=r"newer was written by a newer medground \(version 2.*knows 1\)"):
+        records.read_table(tmp_path / "newer", SCHEMA)
+
+
+def test_nothing_of_when_and_where_is_in_a_table(tmp_path):
+    records.write_table([GOOD], SCHEMA, tmp_path / "t.parquet", seed=1)
+    metadata = pq.read_metadata(tmp_path / "t.parquet").metadata
+    assert set(metadata) == {b"medground", b"medground.sha256", b"ARROW:schema"}
+    assert records.made_by(tmp_path / "t.parquet") == {"seed": 1}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +18,7 @@ def board(
     data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
 ) -> None:
     """Print the board of one track and split."""
-    from .. import records
+    from .. import files, records
     from ..ranking.show import show, show_separates
 
     rows = records.read_rows(data / "board" / "board.parquet", records.BOARD)
@@ -32,7 +31,7 @@ def board(
     show(chosen)
     told = data / "board" / "board.json"
     if told.exists() and track == "all":
-        show_separates(json.loads(told.read_text()).get("separates", {}).get(split, {}), split)
+        show_separates(files.read_json(told).get("separates", {}).get(split, {}), split)
 
 
 @app.command()
@@ -44,7 +43,7 @@ def compare(
     data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
 ) -> None:
     """How far an entry is ahead of each other one: paired differences with intervals, and what can be told."""
-    from .. import ranking, records
+    from .. import files, ranking, records
     from ..ranking.show import show_lead, show_separates
     from ..scoring.tables import load_cases
     from ..submission.preview import draws
@@ -55,5 +54,5 @@ def compare(
     show_lead(entry, rows, track, split)
     told = data / "board" / "board.json"
     if told.exists():
-        known = json.loads(told.read_text()).get("separates", {}).get(split, {})
+        known = files.read_json(told).get("separates", {}).get(split, {})
         show_separates({name: numbers for name, numbers in known.items() if name == rows[0]["metric"]}, split)

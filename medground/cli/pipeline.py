@@ -119,3 +119,20 @@ def import_released(
         rows = [row for row in records.read_rows(out, records.CASES) if row["mode"] not in modes] + rows
     records.write_table(rows, records.CASES, out, released=sorted(str(file) for file in modes.values()))
     print(f"{out}: {len(rows)} cases")
+
+
+@app.command()
+def reproduced(
+    revision: Annotated[str, typer.Option(help="The git revision whose dvc.lock counts")] = "HEAD",
+    root: Annotated[Path, typer.Option(help="The repository")] = Path("."),
+) -> None:
+    """Say, output by output of dvc.lock, whether the files here are those of the lock, and where the first differs."""
+    from .. import reproduced
+
+    found = reproduced.compare(root, reproduced.lock_of(root, revision))
+    for output in found:
+        print(f"{output.state:8}{output.path}" + (f": {output.first}" if output.first else ""))
+    other = [output for output in found if output.state != "same"]
+    print(f"{len(found) - len(other)} of {len(found)} outputs of dvc.lock at {revision} are reproduced here")
+    if other:
+        raise MedgroundError(f"the first that is not: {other[0].path}, of the stage {other[0].stage}")

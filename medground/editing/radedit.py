@@ -271,8 +271,8 @@ def _load(part, where: str, **options):
     name, _, revision = where.partition("@")
     try:
         return part.from_pretrained(name, revision=revision or "main", **options)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # each file has a reader that raises what it likes on damage
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MedgroundError(
             f"{part.__name__} of {where} cannot be loaded ({reason}); check edit.radedit in params.yaml, and for the "
             f"Hub the network, `hf auth login`, and that you accepted the terms on https://huggingface.co/{name}"

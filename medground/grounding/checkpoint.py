@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..errors import MedgroundError
+from ..lvlm.checkpoints import remedy
 
 
 def load_parts(where: str, classes: Sequence[type], revision: str = "main") -> list:
@@ -19,12 +20,9 @@ def load_parts(where: str, classes: Sequence[type], revision: str = "main") -> l
         raise MedgroundError(f"there is no checkpoint {where!r}: give a folder, or a Hub id (owner/name)")
     try:
         model, *others = (kind.from_pretrained(where, revision=revision) for kind in classes)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each file has a reader that raises what it likes on damage
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise MedgroundError(
-            f"{where} cannot be loaded as {classes[0].__name__}: {reason}; check the network and the name, or give "
-            "the path of a downloaded checkpoint"
-        ) from error
+        raise MedgroundError(f"{where} cannot be loaded as {classes[0].__name__}: {reason}; {remedy(where)}") from error
     expected = classes[0].config_class.model_type
     if model.config.model_type != expected:
         raise MedgroundError(f"{where} is a {model.config.model_type} checkpoint, not {expected}")

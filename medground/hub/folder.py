@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .. import folders, records
+from .. import files, folders, records
 from ..errors import MedgroundError
 from ..lvlm.verdict import parse_verdict
 from . import card, guard
@@ -239,9 +239,4 @@ def _revision(answers: Path) -> str | None:
 
 
 def _read_json(path: Path) -> list[dict]:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise MedgroundError(f"{path} is missing; run `dvc repro verify`") from None
-    except ValueError as error:
-        raise MedgroundError(f"{path} is not JSON ({error}); run `dvc repro verify`") from None
+    return files.read_json(path, list)

@@ -93,7 +93,10 @@ def fetch(where: str, name: str, revision: str) -> str:
 def remedy(where: str, error: OSError | None = None) -> str:
     """What to do about a checkpoint that does not load."""
     if Path(where).is_dir():
-        return "the folder must hold config, weights, tokenizer and image processor, as `save_pretrained` writes them"
+        return (
+            "the folder must hold config, weights, tokenizer and image processor, as `save_pretrained` writes them; "
+            f"`git checkout {where}` brings back a model of the repository, download another again"
+        )
     causes = [error, getattr(error, "__cause__", None)]
     if any("gated" in f"{type(cause).__name__} {cause}".lower() for cause in causes):
         return (

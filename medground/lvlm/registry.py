@@ -6,7 +6,6 @@ point group ``medground.models``. See docs/how-to/model.md.
 
 from __future__ import annotations
 
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +13,7 @@ from typing import TypeVar
 import torch
 from transformers import AutoTokenizer
 
+from .. import files
 from ..doors import Door
 from ..errors import MedgroundError
 from . import checkpoints
@@ -57,7 +57,7 @@ def load_lvlm(key_or_path: str | Path, device: str | None = None, revision: str 
     """
     where, key, declared = checkpoints.locate(str(key_or_path))
     revision = revision or (declared.revision if declared else "main")
-    config = json.loads(Path(checkpoints.fetch(where, "config.json", revision)).read_text())
+    config = files.read_json(checkpoints.fetch(where, "config.json", revision))
     family = family_of(config, where)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -69,7 +69,7 @@ def load_lvlm(key_or_path: str | Path, device: str | None = None, revision: str 
         ).to(device)
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
         processor = family.image_processor_class.from_pretrained(where, revision=revision)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # each file has a reader that raises what it likes on damage
         raise MedgroundError(
             f"{where} cannot be loaded: {checkpoints.first_line(error)}; {checkpoints.remedy(where)}"
         ) from error

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from .. import params, ranking, records
+from .. import files, params, ranking, records
 from ..errors import MedgroundError
 from ..ranking import Results
 from ..scoring import score_entry
@@ -32,7 +31,7 @@ def against_board(folder: Path | str, data: Path | str, split: str) -> tuple[Rep
     drawn = draws(data / "board" / "board.parquet")
     if not scores.exists():
         return report, preview(folder, report, cases, split=split, **drawn)
-    kinds = {entry["entry"]: entry["kind"] for entry in json.loads(facts.read_text())}
+    kinds = {entry["entry"]: entry["kind"] for entry in files.read_json(facts, list)}
     return report, preview(folder, report, cases, records.read_table(scores, records.SCORES), kinds, split, **drawn)
 
 
