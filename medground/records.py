@@ -310,7 +310,7 @@ def _check_seal(content: bytes) -> None:
     """ValueError where the bytes of a file are not those that were sealed; one of another program has no seal."""
     metadata = pq.read_metadata(pa.BufferReader(content)).metadata or {}
     seal = metadata.get(_SEAL)
-    if seal is None and _ABOUT not in metadata:
+    if seal is None and _ABOUT not in metadata and _SEAL not in content:
         return
     place = content.rindex(seal) if seal else 0
     digest = hashlib.sha256(content[:place])
