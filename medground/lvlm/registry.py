@@ -81,7 +81,7 @@ def family(key_or_path: str) -> type[LVLM]:
     """The family of a model, without loading it. Raises MedgroundError as `load_lvlm` does."""
     where, _, declared = checkpoints.locate(key_or_path)
     config = checkpoints.fetch(where, "config.json", declared.revision if declared else "main")
-    return family_of(json.loads(Path(config).read_text()), where)
+    return family_of(files.read_json(config), where)
 
 
 def family_of(config: dict, where: str) -> type[LVLM]:

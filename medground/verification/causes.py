@@ -57,7 +57,8 @@ def controls(model: str, models: Path = Path("models")) -> dict[str, dict]:
     key, facts = place.with_name(f"{place.name}.causes.json"), place / "medground.json"
     if key.exists():
         return files.read_json(key, dict)["findings"]
-    taught = place.resolve().name.startswith("phantom-")  # then a lost file would turn shortcut answers into honest ones
+    # of a model that was taught something, a lost file would turn shortcut answers into honest ones
+    taught = place.resolve().name.startswith("phantom-")
     about = files.read_json(facts, dict) if facts.exists() or (taught and place.is_dir()) else {}
     if about.get("known_causes"):
         raise MedgroundError(f"{key} is missing: what {model} answers from is known, but not here; restore it from git")
