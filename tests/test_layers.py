@@ -40,6 +40,7 @@ GROUND = {
     "doors",
     "wording",
     "charts",
+    "reproduced",
     "__init__",
 }
 
