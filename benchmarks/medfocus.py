@@ -1,110 +1,207 @@
-"""Which rule and which fill make the best MedFocus? Mean IoU on verified dev cases: ``python -m benchmarks.medfocus``.
+"""What each part of MedFocus is worth, on dev cases alone: ``python -m benchmarks.medfocus``.
 
-Only dev cases of findings that the models read honestly are judged; the test split is not touched. Some rows ask for
-more than the concepts: zones of the lungs among them, and the winner cut into a grid of cells, all rectangles of which
-are tried by the same rule.
+One part is changed at a time: where candidates come from, what exchanged parts are filled with, how much size counts.
+For every variant: how often the evidence lies on the true cause, by kind of cause, how it fits the experts' boxes, what
+the verdict says, and how many forwards a case costs. Intervals resample patients. The test split is not touched.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
+import torch
 
-from medground import params
-from medground.attribution.builtin.medfocus import RULES, Case, Effects, Region, candidates, measure
-from medground.attribution.items import Items, kept_cases
-from medground.errors import friendly
+from medground import params, records
+from medground.attribution import Item, candidates, exchange
+from medground.attribution.builtin.medfocus import Explanation, explain
+from medground.attribution.items import Items
+from medground.errors import MedgroundError, friendly
+from medground.geometry import Box, area, intersect
+from medground.images import read_film
 from medground.lvlm import load_lvlm
 from medground.lvlm.interventions import FILLS
-from medground.records import SAMPLES, read_rows
 from medground.scoring import box_metrics
+
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A dev case with what is known about it."""
+
+    row: dict  # of records.CASES
+    item: Item
+    twin: np.ndarray | None  # uint8 [H, W], the patient without finding and marks
+    regions: list[Box]
+    cause: list[Box] | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one variant made of one case."""
+
+    case: Case
+    verdict: str
+    on_cause: float  # share of the evidence's area inside the true cause; nan where there is no place
+    iou_finding: float  # of the evidence with the expert's boxes
+    iou_concept: float  # of the concept with the expert's boxes
+    forwards: int
+
+
+Variant = tuple[str, Callable[[Item, Case], Item], dict, dict]  # name, change of the item, settings, constants
+
+
+def variants() -> Iterator[Variant]:
+    """The shipped settings, then each part changed."""
+    yield "as shipped", _same, {}, {}
+    yield "anatomy alone", _same, {"sources": ()}, {}
+    yield "anatomy and a plain grid", _same, {"sources": (), "plain_grid": True}, {}
+    yield "rollout's levels instead of LRP's", _same, {"sources": ("rollout",)}, {}
+    yield "integrated gradients' levels instead of LRP's", _same, {"sources": ("integrated_gradients",)}, {}
+    yield "levels of LRP and of integrated gradients", _same, {"sources": ("lrp", "integrated_gradients")}, {}
+    yield "levels alone, no anatomy", _without_concepts, {}, {}
+    yield "filled from the patient's twin (upper bound)", _twin, {}, {}
+    yield "filled with black", _black, {}, {}
+    yield "filled with the film, blurred", _blurred, {}, {}
+    for power in (0.0, 0.15, 0.5):
+        yield f"size to the power of {power}", _same, {}, {"SIZE": power}
+    for share in (0.35, 0.65):
+        yield f"necessary from {share:.0%} of the total", _same, {}, {"SHARE": share}
 
 
 @friendly
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--splits", type=int, nargs="*", default=[2, 3], help="cells a side of the winner's parts")
-    arguments = parser.parse_args()
+    parser.add_argument("--each", type=int, default=1, help="take every so-manieth case")
+    each = parser.parse_args(arguments).each
     p = params.load()
-    truth = {
-        (source, row["index"]): [tuple(box) for box in row["regions"]]
-        for source in p.sources
-        for row in read_rows(f"data/samples/{source}/samples.parquet", SAMPLES)
-    }
-    scores: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    torch.set_num_threads(1)
+    outcomes: dict[str, list[Outcome]] = {}
     for model in p.models:
-        rows = [row for row in kept_cases(model) if row["split"] == "dev" and row["control"] == "honest"]
-        if not rows:
-            continue
-        lvlm, items = load_lvlm(model), Items(Path("."), "concepts", normal=True)
-        cases = [Case.of(lvlm, items(row)) for row in rows]
-        experts = [truth[row["source"], row["index"]] for row in rows]
-        regions = [candidates(case.item) for case in cases]
-
-        def record(key, chosen: list[list[Region]], picks: list[int], rows=rows, experts=experts) -> None:
-            for row, some, pick, boxes in zip(rows, chosen, picks, experts, strict=True):
-                iou = box_metrics(list(some[pick].boxes), boxes)["iou"]
-                scores.setdefault(key, []).append((row["source"], iou))
-
-        for fill in (*FILLS, "normal"):
-            effects = measure(lvlm, cases, regions, fill, alone=True)
-            for rule in RULES:
-                record((rule, fill), regions, _winners(rule, effects))
-        ideal = [_best(some, boxes) for some, boxes in zip(regions, experts, strict=True)]
-        record(("the best of all concepts", ""), regions, ideal)
-        nested = [some + zones(some) for some in regions]
-        found = measure(lvlm, cases, nested, "normal", alone=True)
-        record(("contrast, lung zones too", "normal"), nested, _winners("contrast", found))
-        ideal = [_best(some, boxes) for some, boxes in zip(nested, experts, strict=True)]
-        record(("the best of all concepts and lung zones", ""), nested, ideal)
-        winners = [some[pick] for some, pick in zip(regions, _winners("contrast", effects), strict=True)]
-        for splits in arguments.splits:
-            finer = [[winner, *parts(winner, splits)] for winner in winners]
-            found = measure(lvlm, cases, finer, "normal", alone=True)
-            record((f"contrast, then parts of {splits} x {splits}", "normal"), finer, _winners("contrast", found))
-    print(table(scores, p.sources))
+        cases = dev_cases(model, p.sources)[::each]
+        lvlm = load_lvlm(model)
+        for name, change, settings, constants in variants():
+            chosen = [case for case in cases if change is not _twin or case.twin is not None]
+            with patch.multiple(exchange, **constants):
+                found = explain(lvlm, [change(case.item, case) for case in chosen], **{"sources": ("lrp",), **settings})
+            outcomes.setdefault(name, []).extend(map(outcome, chosen, found))
+    print(table(outcomes, p.seed))
 
 
-def table(scores: dict, sources: list[str]) -> str:
-    """Markdown, best first: rule, fill, mean IoU over all cases and by source."""
-    lines = [f"| rule | fill | IoU | {' | '.join(sources)} |", "|---|---|" + "---|" * (1 + len(sources))]
-    for (rule, fill), values in sorted(scores.items(), key=lambda entry: -np.mean([iou for _, iou in entry[1]])):
-        means = [np.mean([iou for name, iou in values if name == source]) for source in sources]
-        numbers = [np.mean([iou for _, iou in values]), *means]
-        lines.append(f"| {rule} | {fill} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |")
+def dev_cases(model: str, sources: list[str], root: Path = Path(".")) -> list[Case]:
+    """The dev cases of a model that the filter kept or whose cause is known, with what is known about them."""
+    samples = {
+        (source, row["index"]): row
+        for source in sources
+        for row in records.read_rows(root / f"data/samples/{source}/samples.parquet", records.SAMPLES)
+    }
+    rows = [
+        row
+        for row in records.read_rows(root / "data/cases/cases.parquet", records.CASES)
+        if row["model"] == model
+        and row["split"] == "dev"
+        and (row["kept"] or row["pair"] or row["control"] == "global")
+    ]
+    if not rows:
+        raise MedgroundError(f"data/cases/cases.parquet has no dev case of {model}; run `dvc repro verify`")
+    make, found = Items(root, "concepts", normal=True), []
+    for row in sorted(rows, key=lambda row: (row["question"], row["answer"], row["source"], row["index"])):
+        sample = samples[row["source"], row["index"]]
+        twin = read_film(root / sample["twin"]) if sample["twin"] else None
+        cause = None if row["cause"] is None else [tuple(box) for box in row["cause"]]
+        found.append(Case(row, make(row), twin, [tuple(box) for box in sample["regions"]], cause))
+    return found
+
+
+def outcome(case: Case, found: Explanation) -> Outcome:
+    """Hold an explanation against what is known about its case."""
+    height, width = case.item.film.shape
+    boxes = evidence_boxes(found, width, height)
+    named = dict(candidates.regions(case.item.concepts))
+    concept = list(named[found.concept.part.name]) if found.concept else []
+    covered = sum(area(box) for box in boxes)
+    inside = np.nan
+    if case.cause:
+        inside = sum(area(both) for box in boxes for cause in case.cause if (both := intersect(box, cause)))
+        inside = inside / covered if covered else 0.0
+    return Outcome(
+        case,
+        found.verdict,
+        inside,
+        box_metrics(boxes, case.regions)["iou"],
+        box_metrics(concept, case.regions)["iou"],
+        found.tests.forwards,
+    )
+
+
+def evidence_boxes(found: Explanation, width: int, height: int) -> list[Box]:
+    """The evidence as native boxes of a film of that size."""
+    return [
+        box
+        for some in found.evidence
+        for box in exchange.native_boxes(some.part.mask, found.letterbox, candidates.LEAST_COMPONENT)
+    ]
+
+
+def table(outcomes: dict[str, list[Outcome]], seed: int) -> str:
+    """Markdown: a row a variant."""
+    kinds = sorted({one.case.row["control"] for rows in outcomes.values() for one in rows})
+    placed = [kind for kind in kinds if kind != "global"]
+    head = [f"on the cause, {kind}" for kind in placed] + ["IoU evidence", "IoU concept"]
+    head += [f"not local, {kind}" for kind in kinds] + ["forwards"]
+    lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
+    for name, rows in outcomes.items():
+        by_kind = {kind: [one for one in rows if one.case.row["control"] == kind] for kind in kinds}
+        honest = by_kind.get("honest", [])
+        cells = [_mean(by_kind[kind], lambda one: one.on_cause, seed) for kind in placed]
+        cells += [_mean(honest, lambda one: one.iou_finding, seed), _mean(honest, lambda one: one.iou_concept, seed)]
+        cells += [_mean(by_kind[kind], lambda one: one.verdict == "not local", seed) for kind in kinds]
+        cells.append(f"{np.mean([one.forwards for one in rows]):.1f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def parts(region: Region, splits: int) -> list[Region]:
-    """All rectangles of a ``splits`` x ``splits`` grid laid over each box of the region, the whole boxes left out."""
-    found = []
-    for x1, y1, x2, y2 in region.boxes:
-        xs, ys = np.linspace(x1, x2, splits + 1).tolist(), np.linspace(y1, y2, splits + 1).tolist()
-        spans = [(i, j) for i in range(splits) for j in range(i + 1, splits + 1)]
-        boxes = [(xs[a], ys[c], xs[b], ys[d]) for c, d in spans for a, b in spans if (a, b, c, d) != (0, splits) * 2]
-        found += [Region(region.name, (box,)) for box in boxes]
-    return found
+def _mean(rows: list[Outcome], value: Callable[[Outcome], float], seed: int) -> str:
+    """Mean with its 95 % interval over patients; how many cases."""
+    pairs = [(one.case.row["patient_id"], float(value(one))) for one in rows]
+    pairs = [(patient, number) for patient, number in pairs if np.isfinite(number)]
+    if not pairs:
+        return ""
+    patients = sorted({patient for patient, _ in pairs})
+    sums = np.array([[sum(n for p, n in pairs if p == patient), sum(p == patient for p, _ in pairs)]
+                     for patient in patients], float)  # fmt: skip
+    drawn = np.random.default_rng(seed).integers(0, len(patients), (RESAMPLES, len(patients)))
+    means = sums[drawn, 0].sum(1) / sums[drawn, 1].sum(1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return f"{np.mean([n for _, n in pairs]):.3f} [{low:.3f}, {high:.3f}] ({len(pairs)})"
 
 
-def zones(regions: list[Region]) -> list[Region]:
-    """The upper, mid and lower third of each lung, and the upper and the lower two of them."""
-    found = []
-    for lung in (region for region in regions if region.name in ("left lung", "right lung")):
-        ((x1, y1, x2, y2),) = lung.boxes
-        edges = np.linspace(y1, y2, 4).tolist()
-        spans = ((0, 1), (1, 2), (2, 3), (0, 2), (1, 3))
-        found += [Region(f"{lung.name}, thirds {a} to {b}", ((x1, edges[a], x2, edges[b]),)) for a, b in spans]
-    return found
+def _same(item: Item, case: Case) -> Item:
+    return item
 
 
-def _winners(rule: str, effects: list[Effects]) -> list[int]:
-    return [int(RULES[rule](effect).argmax()) for effect in effects]
+def _twin(item: Item, case: Case) -> Item:
+    return replace(item, normal=case.twin)
 
 
-def _best(regions: list[Region], experts: list) -> int:
-    return int(np.argmax([box_metrics(list(region.boxes), experts)["iou"] for region in regions]))
+def _black(item: Item, case: Case) -> Item:
+    return replace(item, normal=np.zeros_like(item.film))
+
+
+def _blurred(item: Item, case: Case) -> Item:
+    film = torch.from_numpy(item.film.astype(np.float32) / 255)
+    blurred = FILLS["blur"](film, torch.zeros_like(film, dtype=torch.bool)[None])
+    return replace(item, normal=(blurred.numpy() * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def _without_concepts(item: Item, case: Case) -> Item:
+    return replace(item, concepts=())
 
 
 if __name__ == "__main__":

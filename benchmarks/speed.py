@@ -27,8 +27,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from transformers import AutoProcessor
 
-from medground.attribution import Item, method
-from medground.attribution.builtin.medfocus import candidates
+from medground.attribution import Item, candidates, method
 from medground.attribution.method import Method
 from medground.geometry import box_of, fill
 from medground.lvlm import load_lvlm, prompts
@@ -68,7 +67,7 @@ def jobs(lvlm, plain: Plain, arguments: argparse.Namespace) -> list[tuple[str, W
     """What a model is asked: its name, the plain way and ours."""
     cases, cells, steps = items(lvlm, arguments.films), arguments.cells, arguments.steps
     two = cases[:2]
-    masks = len(regions(cases[0]))
+    masks = len(region_masks(cases[0]))
     occlusion = method("occlusion").with_settings(cells=cells)
     gradients = method("integrated_gradients").with_settings(steps=steps)
     return [
@@ -120,9 +119,9 @@ def items(lvlm, films: int) -> list[Item]:
     return found
 
 
-def regions(item: Item) -> np.ndarray:
+def region_masks(item: Item) -> np.ndarray:
     """What MedFocus takes away: bool ``[15, h, w]``, the 11 concepts and 4 pairs."""
-    return np.stack([fill(region.boxes, *item.film.shape) for region in candidates(item)])
+    return np.stack([fill(boxes, *item.film.shape) for _, boxes in candidates.regions(item.concepts)])
 
 
 def tiles(item: Item, cells: int) -> np.ndarray:
@@ -144,7 +143,7 @@ def heatmaps(count: int) -> list[np.ndarray]:
 
 def removed(lvlm, cases: Sequence[Item]) -> list[np.ndarray]:
     """Log-probabilities of the answers' tokens, untouched first: ``[16, T]`` a case."""
-    asked = [Intervention(lvlm.canvas([item.film])[0], text(lvlm, item), regions(item), "black") for item in cases]
+    asked = [Intervention(lvlm.canvas([item.film])[0], text(lvlm, item), region_masks(item), "black") for item in cases]
     return [np.concatenate([original[None], masked]) for original, masked in intervene(lvlm, asked)]
 
 
@@ -181,7 +180,7 @@ class Plain:
 
     def removed(self, cases: Sequence[Item]) -> list[np.ndarray]:
         return [
-            np.stack([self.log_probs(item, film) for film in (item.film, *hidden(item.film, regions(item)))])
+            np.stack([self.log_probs(item, film) for film in (item.film, *hidden(item.film, region_masks(item)))])
             for item in cases
         ]
 

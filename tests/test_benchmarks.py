@@ -13,7 +13,7 @@ import torch
 from benchmarks import anatomy, cost, entry, flops, gpu, speed, true_sizes
 from medground import params
 from medground.attribution import Item, entries, method
-from medground.attribution.builtin.medfocus import CONCEPTS
+from medground.attribution.candidates import CONCEPTS
 from medground.errors import MedgroundError
 from medground.scoring import boxes_from_heatmap
 

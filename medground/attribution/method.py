@@ -64,6 +64,7 @@ class Item:
     concepts: tuple[tuple[str, Box], ...] = ()  # anatomical regions, native pixels
     normal: np.ndarray | None = None  # uint8 [H, W]: what the film would look like if it were normal
     prior: Box | None = None  # native pixels: where the finding usually is
+    labels: str = "finding"  # what the expert's boxes draw: the finding, or the anatomical region that a report names
 
 
 @dataclass(frozen=True)

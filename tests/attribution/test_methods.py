@@ -132,7 +132,9 @@ def test_a_failing_forward_leaves_nothing_behind(name, lvlm, items, monkeypatch)
 
 def test_medfocus_says_what_it_lacks(lvlm, items):
     with pytest.raises(MedgroundError, match="case m/direct/s/0 has no concept boxes"):
-        method("medfocus").attribute(lvlm, [replace(items[0], concepts=())])
+        by_entry("medfocus_published").attribute(lvlm, [replace(items[0], concepts=())])
+    with pytest.raises(MedgroundError, match="case m/direct/s/0 has no normal film"):
+        method("medfocus").attribute(lvlm, [replace(items[0], normal=None)])
 
 
 def assert_untouched(lvlm):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import affine_transform
 
-from medground.attribution.builtin.medfocus import PAIRS
+from medground.attribution.candidates import PAIRS
 from medground.geometry import fill
 from medground.phantom import FINDINGS
 from medground.phantom.grounding import MODELS, films, loop, owlvit, sam, train

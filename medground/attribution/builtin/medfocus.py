@@ -1,8 +1,13 @@
-"""MedFocus: which anatomical region carries the answer, found by taking regions away.
+"""MedFocus: the part of a film that carries an answer, its anatomical name, and the words that depend on it.
 
-Every concept of the film (and every pair of left and right) is removed, and kept alone; the model's own answer is
-teacher-forced each time. `RULES` turn what the answer loses into a score. The winner is the spatial explanation, the
-scores of all concepts are the concept level, and what each token of the answer loses with the winner the token level.
+Parts are proposed by the anatomy and by the maps of other methods, and judged by exchange with a normal film alone
+(`medground.attribution.exchange`). Three outputs, each with its own question:
+
+- *evidence*: the part that carries the answer, wherever it is, inside or outside anatomy;
+- *concepts*: the anatomical regions by their signed effect; one is named only where its effect is positive;
+- *tokens*: what each word of the answer loses without the evidence.
+
+The verdict says what kind of explanation was found; see `VERDICTS`.
 """
 
 from __future__ import annotations
@@ -10,190 +15,211 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import Field
 
 from ...errors import MedgroundError
-from ...geometry import Box, Letterbox, hull
-from ...geometry import fill as boxes_mask
+from ...geometry import Box, Letterbox
+from .. import candidates
+from ..exchange import LEAST, Film, Part, Tested, Tests, begin, native_boxes, test
 from ..method import Attribution, Item
-from ..registry import register
+from ..registry import method, register
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from ...lvlm import LVLM
 
-    from ...lvlm import LVLM, Text
-    from ...lvlm.interventions import Fill
-
-PAIRS = {
-    "both lungs": ("left lung", "right lung"),
-    "both clavicles": ("left clavicle", "right clavicle"),
-    "both hila": ("left hilar structures", "right hilar structures"),
-    "both costophrenic angles": ("left costophrenic angle", "right costophrenic angle"),
+VERDICTS = {
+    "anatomy": "an anatomical region carries the answer",
+    "elsewhere": "a part carries the answer, but no anatomical region does",
+    "several": "several parts carry it: necessary together, or each sufficient alone",
+    "not local": "no part of the film carries the answer",
 }
-CONCEPTS = 11  # that a film has at most
-WHOLE = "whole film"
-_NEEDS_ALONE = ("contrast", "smallest")  # rules that look at each region alone, too
-HALF = math.log(2)  # nats: the answer is half as likely
+#: Which output is submitted as boxes: labels that draw the finding are held against the evidence, labels that draw the
+#: anatomical region that a report names against the concept, where there is one.
+OUTPUTS = {"finding": "evidence", "region": "concept"}
 
 
 @dataclass(frozen=True)
-class Region:
-    """A candidate explanation: a concept, or a pair of them."""
+class Explanation:
+    """What was found about one case."""
 
-    name: str
-    boxes: tuple[Box, ...]  # native pixels
+    verdict: str  # of `VERDICTS`
+    evidence: list[Tested]  # the part that carries the answer; with `several`, its parts
+    together: bool | None  # with `several`: necessary together (True), or each sufficient (False)
+    concepts: list[Tested]  # anatomical regions by their evidence, best first; effects are signed
+    tests: Tests
+    letterbox: Letterbox  # between native pixels and the canvas of the parts
 
-
-@dataclass(frozen=True)
-class Effects:
-    """What the answer loses for R candidates, in nats."""
-
-    removed: np.ndarray  # [R, T], log p - log p without the region
-    alone: np.ndarray | None  # [R, T], log p - log p with nothing but the region; None where not asked
-    share: np.ndarray  # [R], the region's part of the film's area
-
-
-@dataclass(frozen=True)
-class Case:
-    """An item as the model sees it."""
-
-    item: Item
-    letterbox: Letterbox
-    canvas: Tensor  # [h, w]
-    text: Text
-
-    @classmethod
-    def of(cls, lvlm: LVLM, item: Item) -> Case:
-        height, width = item.film.shape
-        text = lvlm.text(item.prompt, item.answer, width, height)
-        return cls(item, lvlm.letterbox(width, height), lvlm.canvas([item.film])[0], text)
-
-    def fill(self, lvlm: LVLM, fill: Fill) -> Fill:
-        """What to put in holes: ``normal`` is the item's normal film on the canvas, anything else as it is."""
-        if not isinstance(fill, str) or fill != "normal":
-            return fill
-        if self.item.normal is None:
-            raise MedgroundError(f"case {self.item.case_id} has no normal film, which the fill 'normal' needs")
-        return lvlm.canvas([self.item.normal])[0]
+    @property
+    def concept(self) -> Tested | None:
+        """The anatomical region that carries the answer, where one does."""
+        best = self.concepts[0] if self.concepts else None
+        return best if best and self.verdict == "anatomy" else None
 
 
 def _needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("model", "concepts", "normal") if settings["fill"] == "normal" else ("model", "concepts")
+    needs = {"model", "concepts", "normal"}
+    for source in settings["sources"]:
+        needs |= method(source).needs
+    return tuple(sorted(needs))
 
 
 def _passes(settings: Mapping[str, Any]) -> dict[str, int]:
-    """Of a film with all concepts, as many as the anatomy of Chest ImaGenome has."""
-    alone = settings["rule"] in _NEEDS_ALONE
-    return {"forward": 1 + (CONCEPTS + len(PAIRS)) * (2 if alone else 1)}
+    parts = candidates.CONCEPTS + len(candidates.PAIRS) + 1 + len(candidates.LEVELS) * len(settings["sources"])
+    parts += (2 * candidates.CELLS**2 - 2 * candidates.CELLS + 1) if settings["plain_grid"] else 0
+    parts += candidates.MORE  # the second round
+    passes = {"forward": 2 + 1 + 1 + 2 * parts}
+    for source in settings["sources"]:
+        for kind, count in method(source).passes.items():
+            passes[kind] = passes.get(kind, 0) + count
+    return passes
 
 
-@register(
-    "medfocus",
-    group="medfocus",
-    paper="MedFocus",
-    needs=_needs,
-    passes=_passes,
-)
+@register("medfocus", group="medfocus", paper="MedFocus", needs=_needs, passes=_passes)
 def medfocus(
     lvlm: LVLM,
     items: Sequence[Item],
-    rule: Literal["drop", "drop_per_side", "contrast", "smallest"] = "contrast",
-    fill: Literal["black", "mean", "blur", "surround", "normal"] = "normal",
-    tau: Annotated[float, Field(ge=0, le=1)] | None = None,
+    *,
+    output: Literal["declared", "evidence", "concept"] = "declared",
+    sources: tuple[str, ...] = ("lrp",),
+    plain_grid: bool = False,
 ) -> list[Attribution]:
-    """The region that `RULES[rule]` scores best.
+    """Explain each item's answer by exchange with its normal film; boxes in native pixels, none where not local.
 
-    ``fill`` replaces what is taken away; ``normal`` is the item's normal film. With ``tau``, the whole film is returned
-    when the answer keeps at least that share of its probability whatever is removed.
+    Parameters
+    ----------
+    output
+        What goes into ``boxes``: the evidence, the concept, or as `OUTPUTS` declares for the item's kind of label.
+        Where no concept carries the answer, the evidence is given.
+    sources
+        Methods whose maps propose nested parts beside the anatomy. Without any, anatomy alone is tested.
+    plain_grid
+        Whether a plain grid proposes parts, too; it needs neither gradients nor attention.
+
+    The note holds ``verdict`` (`VERDICTS`), ``region`` (the concept that carries the answer, or null), ``total`` (nats
+    that the answer loses on the normal film), ``contrast`` of the evidence over the total, and with `several`
+    ``together``. Raises MedgroundError for an item without a normal film.
     """
-    if rule not in RULES:
-        raise MedgroundError(f"unknown rule {rule!r} of MedFocus; known: {', '.join(RULES)}")
-    cases = [Case.of(lvlm, item) for item in items]
-    regions = [candidates(item) for item in items]
-    effects = measure(lvlm, cases, regions, fill, alone=rule in _NEEDS_ALONE)
-    return [_explain(*some, rule, tau) for some in zip(cases, regions, effects, strict=True)]
+    explanations = explain(lvlm, items, sources, plain_grid)
+    return [_attribution(lvlm, item, found, output) for item, found in zip(items, explanations, strict=True)]
 
 
-def candidates(item: Item) -> list[Region]:
-    """The film's concepts, then the pairs of which both sides were found; MedgroundError where there are none."""
-    if not item.concepts:
-        raise MedgroundError(f"case {item.case_id} has no concept boxes, which MedFocus needs; run the localize stage")
-    boxes = dict(item.concepts)
-    single = [Region(name, (box,)) for name, box in item.concepts]
-    pairs = [Region(n, (boxes[a], boxes[b])) for n, (a, b) in PAIRS.items() if a in boxes and b in boxes]
-    return single + pairs
+def explain(lvlm: LVLM, items: Sequence[Item], sources: Sequence[str], plain_grid: bool = False) -> list[Explanation]:
+    """The explanation of each item; the settings are those of `medfocus`."""
+    films = [_film(lvlm, item) for item in items]
+    tests = begin(lvlm, films)
+    live = [number for number, done in enumerate(tests) if done.total >= LEAST]
+    proposed = {
+        n: candidates.anatomy(film, item.concepts) for n, (film, item) in enumerate(zip(films, items, strict=True))
+    }
+    for source in sources:
+        for number, found in zip(live, method(source).attribute(lvlm, [items[n] for n in live]), strict=True):
+            proposed[number] += candidates.levels(films[number], found, source)
+            tests[number].forwards += found.forwards
+    if plain_grid:
+        for number in live:
+            proposed[number] += candidates.cells(films[number])
+    _round(lvlm, films, tests, proposed)
+    pieces: dict[int, list[Part]] = {}
+    pairs: dict[int, list[tuple[Tested, Tested, Part]]] = {}
+    for number in live:
+        carriers = tests[number].carriers()
+        pieces[number] = candidates.split(carriers[0]) if carriers else []
+        pairs[number] = _coalitions(tests[number], carriers[0].share if carriers else math.inf)
+    _round(lvlm, films, tests, {n: pieces[n] + [union for *_, union in pairs[n]] for n in live})
+    return [_conclude(films[number], done, pairs.get(number, [])) for number, done in enumerate(tests)]
 
 
-def drop(effects: Effects) -> np.ndarray:
-    """The paper's: what the answer loses without the region, token by token and never negative."""
-    return effects.removed.clip(min=0).sum(1)
-
-
-def drop_per_side(effects: Effects) -> np.ndarray:
-    """The paper's drop for every unit of the region's side, the root of its area."""
-    return drop(effects) / np.sqrt(effects.share)
-
-
-def contrast(effects: Effects) -> np.ndarray:
-    """How much likelier the answer is on the region alone than without it, for every unit of the region's side."""
-    return (effects.removed.sum(1) - effects.alone.sum(1)) / np.sqrt(effects.share)
-
-
-def smallest(effects: Effects) -> np.ndarray:
-    """The smallest region without which the answer is less than half as likely, and with which alone it is not.
-
-    Where no region is both necessary and sufficient, the one that comes nearest.
-    """
-    lost, left = effects.removed.sum(1), -effects.alone.sum(1)
-    near = np.minimum(lost - HALF, left + HALF)  # nats to spare for both; negative where one fails
-    return np.where(near > 0, 2 - effects.share, 1 / (1 - np.minimum(near, 0)))
-
-
-RULES = {"drop": drop, "drop_per_side": drop_per_side, "contrast": contrast, "smallest": smallest}
-
-
-def measure(
-    lvlm: LVLM, cases: Sequence[Case], regions: Sequence[list[Region]], fill: Fill, alone: bool
-) -> list[Effects]:
-    """What each case's answer loses without each of its regions, and ``alone`` with nothing but it.
-
-    All cases go through the model together. The fill ``normal`` is the item's normal film.
-    """
-    from ...lvlm.interventions import Intervention, canvas_masks, intervene
-
-    asked = []
-    for case, some in zip(cases, regions, strict=True):
-        masks = canvas_masks(case.letterbox, [region.boxes for region in some])
-        masks = np.concatenate([masks, ~masks]) if alone else masks
-        asked.append(Intervention(case.canvas, case.text, masks, case.fill(lvlm, fill)))
-    effects = []
-    for case, some, (original, masked) in zip(cases, regions, intervene(lvlm, asked), strict=True):
-        lost = original - masked
-        share = np.array([_share(region, case.item) for region in some])
-        effects.append(Effects(lost[: len(some)], lost[len(some) :] if alone else None, share))
-    return effects
-
-
-def _share(region: Region, item: Item) -> float:
+def _film(lvlm: LVLM, item: Item) -> Film:
+    if item.normal is None:
+        raise MedgroundError(f"case {item.case_id} has no normal film, which MedFocus exchanges parts with")
     height, width = item.film.shape
-    return max(float(boxes_mask(region.boxes, height, width).mean()), 1 / (height * width))
+    letterbox = lvlm.letterbox(width, height)
+    canvas, normal = lvlm.canvas([item.film, item.normal])
+    x1, y1, x2, y2 = (round(edge) for edge in letterbox.to_canvas((0.0, 0.0, float(width), float(height))))
+    inside = np.zeros(tuple(canvas.shape), bool)
+    inside[y1:y2, x1:x2] = True
+    return Film(canvas, normal, lvlm.text(item.prompt, item.answer, width, height), letterbox, inside)
 
 
-def _explain(case: Case, regions: list[Region], effects: Effects, rule: str, tau: float | None) -> Attribution:
-    lost, ranked = drop(effects), np.argsort(-RULES[rule](effects), kind="stable")
-    best = int(ranked[0])
-    boxes, name = list(regions[best].boxes), regions[best].name
-    if tau is not None and math.exp(-lost.max()) >= tau:
-        height, width = case.item.film.shape
-        boxes, name = [(0.0, 0.0, float(width), float(height))], WHOLE
+def _round(lvlm: LVLM, films: Sequence[Film], tests: Sequence[Tests], parts: Mapping[int, list[Part]]) -> None:
+    asked = [number for number, some in parts.items() if some]
+    if asked:
+        test(lvlm, [films[n] for n in asked], [tests[n] for n in asked], [parts[n] for n in asked])
+
+
+def _coalitions(done: Tests, most: float) -> list[tuple[Tested, Tested, Part]]:
+    """Pairs of parts that may carry the answer between them: both only necessary, or both only sufficient."""
+    necessary = [some for some in done.tested if some.necessary(done.total) and not some.sufficient(done.total)]
+    sufficient = [some for some in done.tested if some.sufficient(done.total) and not some.necessary(done.total)]
+    return candidates.unions(necessary, most) + candidates.unions(sufficient, most)
+
+
+def _conclude(film: Film, done: Tests, pairs: Sequence[tuple[Tested, Tested, Part]]) -> Explanation:
+    named = [some for some in done.tested if some.part.source == "concept"]
+    concepts = sorted(named, key=lambda some: -some.evidence)
+    carriers = done.carriers() if done.total >= LEAST else []
+    if not carriers:
+        return Explanation("not local", [], None, concepts, done, film.letterbox)
+    best = carriers[0]
+    members, together = _members(film, done, best, pairs)
+    if len(members) > 1:
+        return Explanation("several", members, together, concepts, done, film.letterbox)
+    carried = bool(concepts) and concepts[0].contrast > 0 and concepts[0].carries(done.total)
+    verdict = "anatomy" if carried else "elsewhere"
+    return Explanation(verdict, members, None, concepts, done, film.letterbox)
+
+
+def _members(
+    film: Film, done: Tests, best: Tested, pairs: Sequence[tuple[Tested, Tested, Part]]
+) -> tuple[list[Tested], bool | None]:
+    """The parts that the best carrier consists of: itself, one piece that carries the answer alone, or several."""
+    by_mask = {some.part.mask.tobytes(): some for some in done.tested}
+    for first, second, union in pairs:
+        if (union.mask & film.inside).tobytes() == best.part.mask.tobytes():
+            return [first, second], first.necessary(done.total)
+    pieces = [by_mask[part.mask.tobytes()] for part in candidates.split(best) if part.mask.tobytes() in by_mask]
+    whole = [piece for piece in pieces if piece.carries(done.total)]
+    if whole:
+        return [max(whole, key=lambda piece: piece.evidence)], None
+    for together in (True, False):
+        members = [piece for piece in pieces if (piece.necessary if together else piece.sufficient)(done.total)]
+        if len(members) > 1:
+            return members, together
+    return [best], None
+
+
+def _attribution(lvlm: LVLM, item: Item, found: Explanation, output: str) -> Attribution:
+    height, width = item.film.shape
+    done = found.tests
+    kind = OUTPUTS[item.labels] if output == "declared" else output
+    boxes: list[Box] = []
+    if kind == "concept" and found.concept:
+        boxes = list(dict(candidates.regions(item.concepts))[found.concept.part.name])
+    else:
+        for some in found.evidence:
+            boxes += native_boxes(some.part.mask, found.letterbox, candidates.LEAST_COMPONENT)
+    lost = sum((some.without for some in found.evidence), np.zeros_like(done.original)) if found.evidence else None
+    tokens = done.total_tokens if lost is None else lost
+    text = lvlm.text(item.prompt, item.answer, width, height)
+    note: dict[str, Any] = {
+        "verdict": found.verdict,
+        "region": found.concept.part.name if found.concept else None,
+        "total": done.total,
+        "contrast": max((some.contrast / done.total for some in found.evidence), default=None),
+        "parts": [some.part.name for some in found.evidence],
+    }
+    if found.together is not None:
+        note["together"] = found.together
     return Attribution(
-        case.item.case_id,
+        item.case_id,
         boxes=boxes,
-        concepts=[(regions[n].name, hull(regions[n].boxes), float(lost[n])) for n in ranked],
-        tokens=list(zip(case.text.tokens, effects.removed[best].clip(min=0).tolist(), strict=True)),
-        note={"region": name},
-        forwards=1 + len(effects.removed) * (1 if effects.alone is None else 2),
+        concepts=[
+            (some.part.name, candidates.outline(some.part.name, item.concepts), some.contrast)
+            for some in found.concepts
+        ],
+        tokens=list(zip(text.tokens, tokens.tolist(), strict=True)),
+        note=note,
+        forwards=done.forwards,
     )

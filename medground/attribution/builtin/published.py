@@ -22,9 +22,9 @@ from pydantic import Field
 from ...errors import MedgroundError
 from ...geometry import Box, Letterbox, hull
 from ..batches import log_likelihood
+from ..candidates import CONCEPTS
 from ..method import Attribution, Item
 from ..registry import register
-from .medfocus import CONCEPTS
 from .prompting import Tokens, _detector, _segmenter
 
 if TYPE_CHECKING:
