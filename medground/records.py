@@ -63,6 +63,7 @@ SAMPLES = _schema(
     ("question", pa.string()),
     ("answer", pa.string()),  # the right one; the paper asks about positives only: "Yes"
     ("regions", BOXES),  # expert boxes, native pixels
+    ("labels", pa.string(), None),  # what they draw: finding, or the region that a report names for it; null: finding
     ("licence", pa.string()),
     ("marker", BOX, None),  # where a burned-in letter stands (phantom)
     ("parts", pa.list_(PART), None),  # the findings and marks on the film, where they are known (phantom)

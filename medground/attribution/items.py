@@ -72,14 +72,17 @@ class Items:
         normal = self._normal.draw(film) if self.normal else None
         prior = self._prior.box(case, film.shape[1], film.shape[0]) if self.prior else None
         said = case["question"], case["answer"], case["finding"]
-        return Item(case["case_id"], film, *said, tuple(concepts), normal, prior)
+        labels = self._sample(case)["labels"] or "finding"
+        return Item(case["case_id"], film, *said, tuple(concepts), normal, prior, labels)
 
     def film(self, case: dict) -> Path:
         """Where the film of a case is; MedgroundError names the case whose sample is missing."""
-        source, index = case["source"], case["index"]
-        if (sample := self._samples(source).get(index)) is None:
-            raise MedgroundError(f"case {case['case_id']} is not in data/samples/{source}; run `dvc repro`")
-        return self.root / sample["film"]
+        return self.root / self._sample(case)["film"]
+
+    def _sample(self, case: dict) -> dict:
+        if (sample := self._samples(case["source"]).get(case["index"])) is None:
+            raise MedgroundError(f"case {case['case_id']} is not in data/samples/{case['source']}; run `dvc repro`")
+        return sample
 
     def _samples(self, source: str) -> dict[int, dict]:
         if source not in self._read:

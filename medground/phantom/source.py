@@ -155,6 +155,7 @@ class Films:
                         "question": question(finding),
                         "answer": "Yes",
                         "regions": [boxes[finding]],
+                        "labels": "region" if self.source == "phantom_region" else "finding",
                         "licence": LICENCE,
                         "marker": film.marker,
                         "parts": parts,

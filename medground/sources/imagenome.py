@@ -45,6 +45,7 @@ class Imagenome(Source):
     """
 
     name = "imagenome"
+    labels = "region"
     title = "Chest ImaGenome (gold) on MIMIC-CXR-JPG"
     licence = Licence(
         text="PhysioNet Credentialed Health Data License 1.5.0",

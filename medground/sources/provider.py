@@ -47,7 +47,9 @@ class Annotated:
     licence: str | None = None
 
 
-def samples(source: str, licence: str, annotated: Sequence[Annotated]) -> tuple[list[dict], dict[str, int]]:
+def samples(
+    source: str, licence: str, annotated: Sequence[Annotated], labels: str = "finding"
+) -> tuple[list[dict], dict[str, int]]:
     """Rows of ``records.SAMPLES``, and how many samples and boxes were dropped or changed, by reason.
 
     Every film is decoded once, so that a damaged one is known here and not hours later. Boxes are brought to native
@@ -80,6 +82,7 @@ def samples(source: str, licence: str, annotated: Sequence[Annotated]) -> tuple[
                 "question": item.question or question(item.finding),
                 "answer": "Yes",
                 "regions": regions,
+                "labels": labels,
                 "licence": item.licence or licence,
                 "marker": None,
                 "anatomy": [

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from .. import records
 from ..doors import Door
@@ -35,6 +35,8 @@ class Source(ABC):
     ships: str
     #: What the samples are read from, below the data root.
     annotations: tuple[Path, ...] = ()
+    #: What the expert's boxes draw: the finding, or the anatomical region that a report names for it.
+    labels: Literal["finding", "region"] = "finding"
     #: Whether `references` gives normal films with concept masks.
     has_references = False
 
@@ -51,7 +53,7 @@ class Source(ABC):
 
     def samples(self, root: Path, params: SimpleNamespace | None = None) -> tuple[list[dict], dict[str, int]]:
         """Rows of ``records.SAMPLES``, and what was dropped or changed, by reason."""
-        return samples(self.name, self.licence.text, self.annotated(root))
+        return samples(self.name, self.licence.text, self.annotated(root), self.labels)
 
     def films(self, root: Path) -> list[Path]:
         """The films that the samples are made of, below ``root``: a small part of most downloads."""
