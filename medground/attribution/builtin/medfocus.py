@@ -82,7 +82,7 @@ def medfocus(
     items: Sequence[Item],
     *,
     output: Literal["declared", "evidence", "concept"] = "declared",
-    sources: tuple[str, ...] = ("lrp",),
+    sources: Sequence[str] = ("lrp",),
     plain_grid: bool = False,
 ) -> list[Attribution]:
     """Explain each item's answer by exchange with its normal film; boxes in native pixels, none where not local.
