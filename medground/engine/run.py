@@ -56,6 +56,10 @@ class Table:
     batch_size: int = 16
     fingerprint: str = ""  # names settings and input files; without one the table is always made anew
     settings: dict = field(default_factory=dict)  # goes into the table's metadata; follows from what the stage reads
+    #: What an item's rows depend on besides the fingerprint; and the key of the item that a row is of. With both, the
+    #: rows of an item are used again whatever other items there are.
+    content: Callable[[Any], str] | None = None
+    of: Callable[[dict], str] | None = None
 
     @cached_property
     def keys(self) -> list[str]:
@@ -65,12 +69,39 @@ class Table:
             raise MedgroundError(f"{self.out}: the item {twice[0]} is there twice")
         return keys
 
+    @cached_property
+    def contents(self) -> list[str]:
+        """What the rows of each item depend on, besides the fingerprint; its key, where the table does not say."""
+        return [f"{key} {self.content(item)}" if self.content else key for key, item in zip(self.keys, self.items, strict=True)]
+
     def begin(self) -> list[tuple[int, int]]:
         """Drop what was kept for another fingerprint; the spans of items that are still to do, start and stop."""
         if not self.fingerprint or not self._folder.exists():
             shutil.rmtree(self._folder.parent, ignore_errors=True)
         (self._folder / FAILED).unlink(missing_ok=True)
-        return [left for span in self._spans for left in self._left(*span)]
+        left = [left for span in self._spans for left in self._left(*span)]
+        if left and self.of and self._use_again(left):
+            left = [left for span in self._spans for left in self._left(*span)]
+        return left
+
+    def _use_again(self, spans: Sequence[tuple[int, int]]) -> bool:
+        """Keep by itself each item of the spans that was kept among others; whether there was one."""
+        wanted = {self.contents[place]: place for span in spans for place in range(*span)}
+        found = False
+        for part in sorted(self._folder.glob("*.parquet")):
+            try:
+                held = records.made_by(part).get("contents", [])
+                if not set(held) & set(wanted):
+                    continue
+                rows = records.read_rows(part, self._part_schema)
+            except (MedgroundError, pa.ArrowException, OSError):  # damaged: as if it were absent
+                continue
+            for content in held:
+                if (place := wanted.pop(content, None)) is not None:
+                    own = [row | {"files": None} for row in rows if self.of(row) == self.keys[place]]
+                    self.keep(Job(0, place, place + 1, [self.items[place]]), own)
+                    found = True
+        return found
 
     def keep(self, job: Job, rows: list[dict]) -> None:
         """Store the rows of a finished job with the files that they name."""
@@ -78,7 +109,8 @@ class Table:
         rows = [_named(row, contents) for row in rows]
         if rows:  # a part is a table too: its first row carries the files
             rows[0] |= {"files": [{"path": path, "content": content} for path, content in contents.items()]}
-        records.write_table(rows, self._part_schema, self._part(job.start, job.stop))
+        contents_of = self.contents[job.start : job.stop]
+        records.write_table(rows, self._part_schema, self._part(job.start, job.stop), contents=contents_of)
 
     def note(self, failures: list[dict]) -> Path:
         """Write down which items failed, and why."""
@@ -150,7 +182,7 @@ class Table:
         return [(start, min(start + self.batch_size, count)) for start in range(0, count, self.batch_size)]
 
     def _part(self, start: int, stop: int) -> Path:
-        name = hashlib.sha256(json.dumps(self.keys[start:stop]).encode()).hexdigest()[:24]
+        name = hashlib.sha256(json.dumps(self.contents[start:stop]).encode()).hexdigest()[:24]
         return self._folder / f"{name}.parquet"
 
     @cached_property
