@@ -1,14 +1,22 @@
-"""What a model answers to every question, on the film and its edits, in every mode: data/answers/<model>.parquet."""
+"""What a model answers to every question, on the film and its edits, in every mode: data/answers/<model>.parquet.
+
+What it answered is used again as long as the question, the film, its edits and the model are the same.
+"""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 from collections import Counter
 from pathlib import Path
 
 from medground import engine, params, records, sources
-from medground.lvlm.checkpoints import revision
+from medground.engine import code
+from medground.lvlm.checkpoints import contents, revision
 from medground.verification.asking import AnswerTask
+
+WORK = [AnswerTask.__module__, *code.below("medground.lvlm.families")]
 
 
 @engine.stage
@@ -17,11 +25,10 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     model = parser.parse_args().model
     p = params.load()
-    inputs, questions = [], []
+    questions = []
     for source in p.sources:
         sources.licence_of(source)  # before its films are shown to a model
         tables = Path(f"data/samples/{source}/samples.parquet"), Path(f"data/edits/{source}/edits.parquet")
-        inputs += tables
         edits: dict[int, list[dict]] = {}
         for edit in records.read_rows(tables[1], records.EDITS):
             edits.setdefault(edit["index"], []).append(edit)
@@ -29,20 +36,39 @@ def main() -> None:
             questions += [(mode, sample, edits[sample["index"]]) for mode in p.modes]
     questions.sort(key=lambda question: question[0])  # a batch is of one mode: its answers are of one length
     out = Path(f"data/answers/{model}.parquet")
-    weights = revision(model)
+    names = {(mode, sample["source"], sample["index"]): _name(model, mode, sample) for mode, sample, _ in questions}
+    told = {"model": model, "weights": contents(model), "answer": vars(p.answer)}
     engine.map(
         AnswerTask(model, p.answer.max_new_tokens, p.answer.batch_size, p.answer.protocol),
         questions,
-        key=lambda q: f"{model}/{q[0]}/{q[1]['source']}/{q[1]['index']}, film {q[1]['film']}",
+        key=lambda question: _name(model, *question[:2]),
+        content=_content,
+        of=lambda row: names[row["mode"], row["source"], row["index"]],
         out=out,
         schema=records.ANSWERS,
-        settings={"settings": {"revision": weights}},
-        **engine.options(p, inputs, model=model, revision=weights, answer=vars(p.answer), modes=p.modes)
-        | {"batch_size": p.answer.batch_size},
+        settings={"settings": {"revision": revision(model)}},
+        **engine.options(p, [], code=WORK, **told) | {"batch_size": p.answer.batch_size},
     )
     verdicts = Counter((a["mode"], a["edit"], a["verdict"]) for a in records.read_rows(out, records.ANSWERS))
     for (mode, edit, verdict), count in sorted(verdicts.items()):
         print(f"{model} {mode} {edit}: {count} {verdict}")
+
+
+def _name(model: str, mode: str, sample: dict) -> str:
+    return f"{model}/{mode}/{sample['source']}/{sample['index']}, film {sample['film']}"
+
+
+def _content(question: tuple[str, dict, list[dict]]) -> str:
+    """A digest of what is asked about, film and edits."""
+    mode, sample, edits = question
+    told = [
+        mode,
+        sample["question"],
+        sample["answer"],
+        [[edit["edit"], edit["seed"], edit["sha256"]] for edit in edits],
+    ]
+    film = Path(sample["film"])
+    return hashlib.sha256(json.dumps(told).encode() + (film.read_bytes() if film.is_file() else b"")).hexdigest()
 
 
 if __name__ == "__main__":

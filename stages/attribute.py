@@ -1,14 +1,16 @@
 """What each method says about a model's verified cases: data/attributions/<model>/<method>.parquet.
 
-All methods share the processes and the model that these load. A method's table that was made from the same cases,
-settings and code is left as it is: of the code, the modules that the method's own module imports, the family of the
-model, and what makes the items. One more method, or another one changed, costs only its own time.
+All methods share the processes and the model that these load. What a method said about a case is used again as long as
+these are the same: the case and its film, the method's settings, the models it asks, and the modules that its own module
+imports, the family of the model, and what makes the items. One more method costs only its own time, and more or fewer
+cases only those that are new.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from medground import engine, files, params, records
@@ -25,20 +27,20 @@ def main() -> None:
     model, p = parser.parse_args().model, params.load()
     cases = kept_cases(model)
     out = Path("data/attributions") / model
-    films = _films(cases)
     methods, tables = {}, []
     for name in p.methods:
         chosen = by_entry(name).configured(p)
         methods[name] = chosen, Items.of(chosen)
+        items = methods[name][1]
         about = engine.about(
             p,
-            methods[name][1].tables,
+            items.references,
             _modules(chosen, model),
             method=name,
             method_settings=dict(chosen.settings),
             checkpoints={where: checkpoints.contents(where) for where in _checkpoints(chosen, model)},
-            films=films,
         )
+        about |= {"content": partial(_content, items), "of": itemgetter("case_id")}
         jobs = [(name, case) for case in cases]
         tables.append(engine.Table(out / f"{name}.parquet", jobs, _case_id, records.ATTRIBUTIONS, **about))
     for stale in set(out.glob("*.parquet")) - {table.out for table in tables}:
@@ -66,12 +68,8 @@ def _checkpoints(chosen: Method, model: str) -> list[str]:
     return [*([model] if "model" in chosen.needs else []), *chosen.checkpoints]
 
 
-def _films(cases: list[dict]) -> str:
-    """One digest of the films of all cases."""
-    items, digest = Items(Path(".")), hashlib.sha256()
-    for path in sorted({items.film(case) for case in cases}):
-        digest.update(f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return digest.hexdigest()
+def _content(items: Items, job: tuple[str, dict]) -> str:
+    return items.content(job[1])
 
 
 def _case_id(job: tuple[str, dict]) -> str:

@@ -59,7 +59,7 @@ for out in [*described.get("outs", []), *described.get("metrics", [])]:
 def build(root: Path, profile: str = "phantom") -> Path:
     """A git repository at ``root`` with the hollow pipeline, nothing made yet."""
     for folder in ("medground", "stages", "models", "profiles"):
-        copytree(ROOT / folder, root / folder, ignore=ignore_patterns("__pycache__"), copy_function=os.link)
+        copytree(ROOT / folder, root / folder, ignore=ignore_patterns("__pycache__"))
     (root / "submissions").mkdir()
     (root / "submissions" / "README.md").write_text("Entries\n")
     (root / ".dvc").mkdir()

@@ -97,8 +97,7 @@ def test_nothing_is_imported_by_a_name_that_the_lists_cannot_know():
 
 
 def test_every_key_of_params_is_a_dependency_of_a_stage_and_every_dependency_is_a_key():
-    values = params.read(ROOT / "params.yaml") if hasattr(params, "read") else None
-    values = values or yaml.safe_load((ROOT / "params.yaml").read_text())
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
     keys = set()
     for key, value in values.items():
         nested = isinstance(value, dict) and value and key not in ("attribute",)

@@ -133,7 +133,9 @@ def restricted(tmp_path_factory):
     root = hollow.build(tmp_path_factory.mktemp("graph") / "restricted")
     values = yaml.safe_load((root / "profiles/paper.yaml").read_text())
     own = yaml.safe_load((root / "profiles/phantom.yaml").read_text())
-    hollow.use(root, "paper", models=own["models"], grounding=own["grounding"], edit=own["edit"])
+    hollow.use(
+        root, "paper", models=own["models"], grounding=own["grounding"], edit=own["edit"] | {"editor": "radedit"}
+    )
     assert values["publish"]["remote"] == "restricted"
     hollow.repro(root)
     hollow.commit(root, "Made")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +52,22 @@ class Items:
     def of(cls, method: Method, root: Path | str = ".") -> Items:
         """What makes the items of a method, with all that it needs."""
         return cls(Path(root), method.concepts, "normal" in method.needs, "prior" in method.needs)
+
+    def content(self, case: dict) -> str:
+        """A digest of all that the item of a case is made of, but for the references: its row, film and concepts."""
+        source, index = case["source"], case["index"]
+        sample = self._samples(source).get(index) or {}
+        told = [case[name] for name in ("case_id", "question", "answer", "finding")]
+        told.append(self._boxes.get((source, index), []) if self.concepts else [])
+        film = self.root / sample.get("film", "")
+        read = film.read_bytes() if film.is_file() else b""
+        return hashlib.sha256(json.dumps(told).encode() + read).hexdigest()
+
+    @property
+    def references(self) -> list[Path]:
+        """The files that a normal film is drawn from; none, where the items come without one."""
+        folder = (self.root / REFERENCES).parent
+        return sorted(path for path in folder.rglob("*.*") if path.is_file()) if self.normal else []
 
     @property
     def tables(self) -> list[Path]:

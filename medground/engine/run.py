@@ -72,7 +72,10 @@ class Table:
     @cached_property
     def contents(self) -> list[str]:
         """What the rows of each item depend on, besides the fingerprint; its key, where the table does not say."""
-        return [f"{key} {self.content(item)}" if self.content else key for key, item in zip(self.keys, self.items, strict=True)]
+        return [
+            f"{key} {self.content(item)}" if self.content else key
+            for key, item in zip(self.keys, self.items, strict=True)
+        ]
 
     def begin(self) -> list[tuple[int, int]]:
         """Drop what was kept for another fingerprint; the spans of items that are still to do, start and stop."""

@@ -46,7 +46,8 @@ class AnswerTask:
                 for edit in edits + probe_edits(sample)
             ]
         )
-        return originals + edited
+        places = {(row["mode"], row["source"], row["index"]): place for place, row in enumerate(originals)}
+        return sorted(originals + edited, key=lambda row: places[row["mode"], row["source"], row["index"]])
 
     @cached_property
     def _lvlm(self):
