@@ -1,9 +1,9 @@
 """What each method says about a model's verified cases: data/attributions/<model>/<method>.parquet.
 
 All methods share the processes and the model that these load. What a method said about a case is used again as long as
-these are the same: the case and its film, the method's settings, the models it asks, and the modules that its own module
-imports, the family of the model, and what makes the items. One more method costs only its own time, and more or fewer
-cases only those that are new.
+these are the same: the case and its film, the method's settings, the models it asks, and the modules that its own
+module imports, the family of the model, and what makes the items. One more method costs only its own time, and more or
+fewer cases only those that are new.
 """
 
 from __future__ import annotations
