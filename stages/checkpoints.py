@@ -35,7 +35,7 @@ def models(p: SimpleNamespace) -> dict[str, list[str]]:
         **{f"lvlm/{model}.json": [model] for model in p.models},
         "detector.json": [p.grounding.detector],
         "segmenter.json": [p.grounding.segmenter],
-        "editor.json": [p.edit.radedit[part] for part in parts],
+        "editor.json": [getattr(p.edit.radedit, part) for part in parts],
     }
 
 

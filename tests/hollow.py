@@ -37,17 +37,23 @@ def content(path):
 seen = hashlib.sha256(repr([values[key.split(".")[0]] for key in described.get("params", [])]).encode())
 for dep in described["deps"]:
     seen.update(content(Path(filled(dep))))
-names = {
-    "data/raw": [f"{source}.json" for source in (*values["sources"], "references")],
-    "data/cases": ["cases.parquet", "filter.json", "retention.svg", "retention.json"],
-    "data/anatomy": ["concepts.parquet", "published.parquet"],
-    "data/board": ["board.parquet", "board.json", "localisation.svg"],
+others = yaml.safe_load(Path("dvc.yaml").read_text())
+asked = [dep for other in others["stages"].values() for dep in other["deps"] if "$" not in dep] + others["plots"]
+more = {
+    "data/raw": [f"{source}.json" for source in values["sources"]],
+    "data/board": ["board.parquet", "board.json"],
 }
+
+def within(folder):
+    # the files that other stages want of an output, and those that are looked for here
+    named = [dep.removeprefix(f"{folder}/") for dep in asked if dep.startswith(f"{folder}/")]
+    return [*named, *more.get(str(folder), [])] or ["table.parquet"]
+
 with open(".log", "a") as log:
     print("@".join([stage, *item]), file=log)
 for out in [*described.get("outs", []), *described.get("metrics", [])]:
     path = Path(filled(next(iter(out)) if isinstance(out, dict) else out))
-    files = [path / name for name in names.get(str(path), ["table.parquet"])] if not path.suffix else [path]
+    files = [path / name for name in within(path)] if not path.suffix else [path]
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
         told = "the same" if str(path) == "data/raw" else seen.hexdigest()

@@ -9,7 +9,7 @@ import yaml
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
-SCORED = {"score", "faithfulness", "rank", "report", "export"}
+SCORED = {"score", "faithfulness", "sanity", "rank", "report", "export"}
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def held(store: Path) -> set[str]:
     return {text.split("/")[1].split()[0] for text in texts if text.startswith("data/")}
 
 
-FREE = {"scores", "board", "hub"}
+FREE = {"scores", "sanity", "board", "hub"}
 
 
 @pytest.mark.parametrize("command", [["dvc", "push"], ["dvc", "push", "--run-cache"], ["dvc", "push", "-r", "storage"]])
