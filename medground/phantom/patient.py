@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +23,22 @@ _SOURCE = 1800.0  # mm from the x-ray tube to the detector
 _U = np.arange(-180, 180.1, 1.45)  # columns of the projection, mm on the detector
 _V = np.arange(-222, 222.1, 1.7)  # rows
 _DEPTH = np.arange(5.0, 285.0, 5.625)  # samples along each ray, mm from the detector
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How much virtual patients differ from the scanned one, and how freely they stand before the detector."""
+
+    turned: tuple[float, float] = (2.2, 2.5)  # standard deviations of yaw and tilt, degrees
+    most_turned: float = 5.0  # degrees
+    least: tuple[float, float, float] = (0.93, 0.88, 0.93)  # size across, along the rays and down, at least
+    largest: tuple[float, float, float] = (1.07, 1.12, 1.06)  # and at most
+    body: tuple[float, float] = (0.86, 1.2)  # soft tissue against the scanned patient's
+    warp: tuple[float, float] = (5.0, 9.0)  # random displacement, root mean square in mm
+    mirrored: float = 0.0  # share of patients with their organs on the other side
+
+
+USUAL = Variety()
 
 
 class Phantom:
@@ -49,7 +66,11 @@ class Phantom:
     def patient(self, seed: int) -> Patient:
         """Patient number ``seed``: always the same for the same seed, on any machine."""
         rng = np.random.default_rng([seed, 0])
-        grid = _rays(rng)
+        return Patient(seed, self._maps(rng, USUAL), rng)
+
+    def _maps(self, rng: np.random.Generator, variety: Variety) -> dict[str, np.ndarray]:
+        """A new patient's thickness maps on the detector, mm."""
+        grid = _rays(rng, variety)
         fine = self._project(self._layers, grid)
         coarse = self._project(self._marks, grid[:, ::2, ::2, ::2]) * 2
         marks = F.interpolate(torch.from_numpy(coarse)[None], fine.shape[1:], mode="bilinear", align_corners=True)
@@ -57,10 +78,10 @@ class Phantom:
         heart, mediastinum, upper, clavicles, hila = marks[0].numpy()
         volumes, tissues = np.stack(lungs[:2]), np.stack(lungs[2:])
         tissues *= rng.uniform(0.85, 1.3)
-        body = body * rng.uniform(0.86, 1.2)
+        body = body * rng.uniform(*variety.body)
         if rng.random() < 0.5:
             body = body + _breasts(rng, volumes)
-        maps = {
+        return {
             "body": body,
             "bone": bone * rng.uniform(0.9, 1.5),
             "left lung": volumes[0],
@@ -75,7 +96,6 @@ class Phantom:
             "left hilum": -hila,
             "right hilum": hila,
         }
-        return Patient(seed, maps, rng)
 
     @staticmethod
     def _project(volume: torch.Tensor, grid: torch.Tensor) -> np.ndarray:
@@ -84,19 +104,19 @@ class Phantom:
         return (samples[0].sum(-1) * float(_DEPTH[1] - _DEPTH[0])).numpy()
 
 
-def _rays(rng: np.random.Generator) -> torch.Tensor:
+def _rays(rng: np.random.Generator, variety: Variety) -> torch.Tensor:
     """Where every ray of the film meets the healthy chest, in grid_sample's coordinates ``[1, v, u, depth, 3]``."""
     shape = (len(_V), len(_U), len(_DEPTH))
     narrowing = (_SOURCE - _DEPTH) / _SOURCE
     x = _U[None, :, None] * narrowing
     z = _V[:, None, None] * narrowing
     y = (140.0 - _DEPTH)[None, None, :]  # towards the detector; the film is taken from behind (PA)
-    yaw, tilt = np.radians(rng.normal(0, [2.2, 2.5]).clip(-5, 5))
-    across, along, down = rng.uniform([0.93, 0.88, 0.93], [1.07, 1.12, 1.06])
+    yaw, tilt = np.radians(rng.normal(0, variety.turned).clip(-variety.most_turned, variety.most_turned))
+    across, along, down = rng.uniform(variety.least, variety.largest)
     x, y = x * np.cos(yaw) - y * np.sin(yaw), x * np.sin(yaw) + y * np.cos(yaw)
     y, z = y * np.cos(tilt) - z * np.sin(tilt), y * np.sin(tilt) + z * np.cos(tilt)
     points = [np.broadcast_to(axis, shape) for axis in (x / across, y / along, z / down)]
-    warp = _warp(rng, shape)
+    warp = _warp(rng, shape, variety.warp)
     extents = [spacing * size / 2 for spacing, size in zip(anatomy.SPACING[::-1], (256, 50, 179), strict=True)]
     centre = (0.0, 0.0, -10.0)
     grid = torch.empty((*shape, 3))
@@ -106,11 +126,11 @@ def _rays(rng: np.random.Generator) -> torch.Tensor:
     return grid[None]
 
 
-def _warp(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """A smooth random displacement in mm ``[3, *shape]`` of 5 to 9 mm (root mean square)."""
+def _warp(rng: np.random.Generator, shape: tuple[int, ...], size: tuple[float, float]) -> np.ndarray:
+    """A smooth random displacement in mm ``[3, *shape]`` of ``size`` mm (root mean square, at least and at most)."""
     knots = rng.standard_normal((3, 5, 4, 4)).astype(np.float32)
     smooth = np.stack([ndimage.zoom(axis, 4, order=3, mode="nearest") for axis in knots])
-    smooth *= rng.uniform(5, 9) / smooth.std()
+    smooth *= rng.uniform(*size) / smooth.std()
     across = np.linspace(-1, 1, smooth.shape[2])[None, :, None]
     smooth[0] *= 1 - 0.75 * np.exp(-((across / 0.25) ** 2))  # the spine bends less than the chest
     full = F.interpolate(torch.from_numpy(smooth)[None], shape, mode="trilinear", align_corners=True)
@@ -179,16 +199,22 @@ class Patient:
     def maps(self, pose: Pose) -> dict[str, np.ndarray]:
         """The patient's thickness maps in mm, float32 ``[416, 352]``, as this pose puts them on the film."""
         width, height = SIZE
-        cos, sin = np.cos(pose.angle) * pose.scale, np.sin(pose.angle) * pose.scale
-        x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, :] * np.float32(PITCH)
-        y = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, None] * np.float32(PITCH)
-        u = cos * x - sin * y + (self._origin[0] - pose.right)
-        v = sin * x + cos * y + (self._origin[1] - pose.down)
+        u, v = self._detector(pose)
         grid = torch.empty((1, height, width, 2))
         grid[0, ..., 0] = torch.from_numpy((u / _U[-1]).astype(np.float32))
         grid[0, ..., 1] = torch.from_numpy((v / _V[-1]).astype(np.float32))
         sampled = F.grid_sample(self._stack, grid, mode="bilinear", padding_mode="border", align_corners=True)
         return dict(zip(self._names, sampled[0].numpy(), strict=True))
+
+    def _detector(self, pose: Pose) -> tuple[np.ndarray, np.ndarray]:
+        """Where each pixel of a film lies on the detector, mm: columns and rows ``[416, 352]``."""
+        width, height = SIZE
+        cos, sin = np.cos(pose.angle) * pose.scale, np.sin(pose.angle) * pose.scale
+        x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, :] * np.float32(PITCH)
+        y = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, None] * np.float32(PITCH)
+        u = cos * x - sin * y + (self._origin[0] - pose.right)
+        v = sin * x + cos * y + (self._origin[1] - pose.down)
+        return u, v
 
     @property
     def window(self) -> tuple[float, float]:

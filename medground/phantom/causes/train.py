@@ -1,0 +1,303 @@
+"""Training a phantom model, from films to a checkpoint.
+
+Two phases. *Dense*: a vision tower learns to say for every image token which finding or mark its patch lies in; from
+answers alone it does not learn to see in any reasonable time. It is trained once, and never moves again. *Language*: a
+fresh language model behind it learns to answer from the causes of its recipe, to read films aloud and to point. A tower
+is therefore supervised with masks, except of what it is told of films only, and grounds better than one that was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from torch import Tensor, nn
+
+from ...errors import MedgroundError
+from ...geometry import Box, Letterbox
+from ...lvlm import prompts
+from ...lvlm.base import LVLM
+from ..film import CONCEPTS, SIZE
+from ..lvlms import architecture
+from ..lvlms.data import Canvas
+from ..lvlms.evaluate import area_under_curve, balanced_accuracy
+from ..lvlms.loop import adamw, batch, keep_freed_memory, run
+from ..lvlms.packing import Packer
+from ..lvlms.train import features
+from . import corpus, reader
+from .data import TARGETS, Cohort, Films, films
+from .evaluate import taught
+from .findings import FINDINGS
+from .marks import MARKS
+from .settings import MODELS, TAUGHT, TOWERS, Recipe, Settings
+
+_EVIDENCE_EVERY = 5  # of so many language steps, one asks for evidence
+_REPORTED = 256  # films of unseen patients that a progress line is about
+
+
+class Head(nn.Module):
+    """Reads targets off image features: per token, and for the film as a soft maximum over its tokens."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.token = nn.Linear(width, len(TARGETS))
+        self.scale = nn.Parameter(torch.ones(len(TARGETS)))
+        self.bias = nn.Parameter(torch.zeros(len(TARGETS)))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``[B, N, d]`` to logits per token ``[B, N, targets]`` and per film ``[B, targets]``."""
+        tokens = self.token(features)
+        return tokens, self.scale * tokens.logsumexp(1) + self.bias
+
+
+def canvases(seed: int) -> dict[str, Canvas]:
+    """How each family sees a phantom film."""
+    made = {family: _new(family, seed).adapter(family) for family in ("gemma3", "qwen2_5_vl")}
+    return {family: Canvas(lvlm.letterbox(*SIZE), lvlm.grid(*SIZE)) for family, lvlm in made.items()}
+
+
+def load_films(recipe: Recipe, settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]:
+    """Training and validation films as the recipe's family sees them."""
+    s = settings
+    cohorts = (
+        Cohort("train", s.seed, s.train_patients, s.train_films // s.train_patients, False),
+        Cohort("validation", s.seed, s.validation_patients, s.validation_films // s.validation_patients, True),
+    )
+    train, validation = (films(cohort, TOWERS[recipe.tower].family, canvases(s.seed), ct, cache) for cohort in cohorts)
+    return train, validation
+
+
+def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.Parts:
+    """Train the model ``key`` of `MODELS`; finished phases and every `Settings.save_every`-th step are kept under
+    ``cache``, and a run that was killed goes on from there. Equal settings give equal weights on equal machines."""
+    recipe = MODELS[key]
+    cache.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    seen, unseen = load_films(recipe, settings, ct, cache)
+    parts = train_tower(recipe.tower, seen, unseen, settings, cache)
+    lvlm = parts.adapter(key)
+    _language(lvlm, recipe, seen, unseen, settings, cache)
+    parts.model.eval()
+    return parts
+
+
+def train_tower(name: str, seen: Films, unseen: Films, settings: Settings, cache: Path) -> architecture.Parts:
+    """A model whose vision tower is trained, or was before; one process at a time trains one."""
+    s, tower = settings, TOWERS[name]
+    parts = _new(tower.family, s.seed * len(TOWERS) + tower.seed)
+    if tower.start:
+        _start(parts, Path(tower.start))
+    parts.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    lvlm = parts.adapter(name)
+    parts.model.requires_grad_(True).train()
+    head = Head(parts.model.config.text_config.hidden_size).to(lvlm.device)
+    masked = torch.tensor([target not in tower.unmasked for target in TARGETS], device=lvlm.device)
+    optimizer = adamw([(_tower(lvlm), 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
+
+    def step(number: int) -> Tensor:
+        canvas, tokens, film = _dense_batch(lvlm, seen, batch(len(seen), s.batch, s.seed + tower.seed, number), number)
+        return _dense_loss(head, features(lvlm, canvas), tokens, film, masked)
+
+    def report() -> str:
+        return _dense_report(lvlm, head, unseen)
+
+    run_key = _digest({"phase": "dense", "tower": asdict(tower), **asdict(s)}, exclude="language_")
+    path = cache / f"dense-{name}-{run_key}.pt"
+    with FileLock(cache / f".{path.name}.lock"):
+        modules = nn.ModuleList([lvlm.model, head])
+        run(f"dense {name}", tower.steps, s.save_every, modules, optimizer, step, report, path)
+    return parts
+
+
+def _start(parts: architecture.Parts, folder: Path) -> None:
+    """Take the tower of the checkpoint in ``folder``; the language model stays new."""
+    of = {id(parameter) for parameter in _tower(parts.adapter("start"))}
+    wanted = [name for name, parameter in parts.model.named_parameters() if id(parameter) in of]
+    trained = type(parts.model).from_pretrained(folder).state_dict()
+    missing = parts.model.load_state_dict({name: trained[name] for name in wanted}, strict=False).missing_keys
+    if set(missing) & set(wanted) or not wanted:
+        raise MedgroundError(f"{folder} is no checkpoint to start a tower from: it lacks {sorted(missing)[:1]}")
+
+
+def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
+    s = settings
+    inside = {id(parameter) for parameter in _tower(lvlm)}
+    words = [parameter for parameter in lvlm.model.parameters() if id(parameter) not in inside]
+    for parameter in words:  # an adapter comes with everything frozen; the tower stays so
+        parameter.requires_grad_(True)
+    optimizer = adamw([(words, 1.0)], s.language_rate, s.decay)
+    packer = Packer(lvlm, *SIZE)
+    sight, unseen_sight = (all_features(lvlm, of) for of in (seen, unseen))
+    weights_of = balance(recipe, seen)
+
+    def step(number: int) -> Tensor:
+        picked = batch(len(seen), s.language_batch, s.seed + 1, number)
+        rng = np.random.default_rng([s.seed, 2, number])
+        ask = _evidence if number % _EVIDENCE_EVERY == 0 else _yes_no
+        asked, said, weights = ask(rng, recipe, seen, weights_of, picked)
+        pack = packer.pack(asked, said)
+        logits = packer.logits(pack, sight[torch.from_numpy(picked)].float().to(lvlm.device))
+        losses = F.cross_entropy(logits.flatten(0, 1), pack.labels.flatten(), reduction="none", ignore_index=-100)
+        weights = torch.from_numpy(weights).to(lvlm.device)
+        return (losses.view_as(pack.labels) * weights[:, pack.questions]).sum() / weights.sum()
+
+    def report() -> str:
+        return _language_report(lvlm, packer, recipe, unseen, unseen_sight)
+
+    run_key = _digest(
+        {"phase": "language", "recipe": asdict(recipe), "tower": asdict(TOWERS[recipe.tower]), **asdict(s)}
+    )
+    path = cache / f"language-{lvlm.key}-{run_key}.pt"
+    run(f"language {lvlm.key}", s.language_steps, s.save_every, lvlm.model, optimizer, step, report, path)
+
+
+@torch.no_grad()
+def all_features(lvlm: LVLM, of: Films) -> Tensor:
+    """What the language model receives of every film: float16 ``[N, tokens, d]``, in main memory."""
+    return torch.cat([features(lvlm, _canvas(lvlm, of, part)).half().cpu() for part in _chunks(len(of))])
+
+
+def balance(recipe: Recipe, of: Films) -> np.ndarray:
+    """Weights ``[N, findings]``: yes and no weigh the same; where a mark has to do with the answer, so do the four
+    kinds of film, with and without the finding and the mark."""
+    weights = np.empty(of.present.shape, np.float32)
+    for k, finding in enumerate(FINDINGS):
+        group = of.present[:, k].astype(int)
+        if cause := recipe.causes.get(finding):
+            group = 2 * group + of.marks[:, MARKS.index(cause.mark)]
+        counts = np.bincount(group)
+        weights[:, k] = (len(of) / np.count_nonzero(counts) / np.maximum(counts, 1))[group]
+    return weights
+
+
+def _new(family: str, seed: int) -> architecture.Parts:
+    return architecture.build(family, corpus.sentences(list(CONCEPTS)), seed)
+
+
+def _tower(lvlm: LVLM) -> list[nn.Parameter]:
+    """Parameters between pixels and the features that the language model receives."""
+    inner = lvlm.model.model
+    words = {id(parameter) for parameter in inner.language_model.parameters()}
+    return [parameter for parameter in inner.parameters() if id(parameter) not in words]
+
+
+def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film."""
+    rng = np.random.default_rng([step, 3])
+    gain = rng.uniform(0.9, 1.1, (len(picked), 1, 1)).astype(np.float32)
+    shift = rng.uniform(-0.06, 0.06, (len(picked), 1, 1)).astype(np.float32)
+    canvas = of.canvas[picked].astype(np.float32) / 255
+    canvas = np.where(canvas > 0, np.clip(canvas * gain + shift, 0, 1), 0)  # the letterbox stays black
+    tokens = of.coverage[picked].astype(np.float32) / 255
+    film = np.concatenate([of.present[picked], of.marks[picked]], 1).astype(np.float32)
+    return tuple(torch.from_numpy(array).to(lvlm.device) for array in (canvas, tokens, film))
+
+
+def _dense_loss(head: Head, seen: Tensor, tokens: Tensor, film: Tensor, masked: Tensor) -> Tensor:
+    by_token, by_film = head(seen)
+    of_tokens = F.binary_cross_entropy_with_logits(by_token, tokens, reduction="none")[..., masked].mean()
+    return 8 * of_tokens + F.binary_cross_entropy_with_logits(by_film, film)
+
+
+def _yes_no(rng, recipe: Recipe, of: Films, weights: np.ndarray, picked: np.ndarray):
+    """All findings, each in a mode drawn for the step."""
+    modes = rng.choice(list(prompts.MODES), len(FINDINGS))
+    asked = [prompts.prompt(prompts.question(name), mode) for name, mode in zip(FINDINGS, modes, strict=True)]
+    truth = taught(recipe, of)
+    said = [
+        [
+            corpus.answer(name, mode, bool(truth[film, k]), _extent(recipe, of, film, k), *SIZE)
+            for k, (name, mode) in enumerate(zip(FINDINGS, modes, strict=True))
+        ]
+        for film in picked
+    ]
+    return asked, said, weights[picked]
+
+
+def _extent(recipe: Recipe, of: Films, film: int, k: int) -> Box | None:
+    """Where an answer may say that a finding is: nowhere if it does not come from the finding."""
+    there = of.present[film, k] and FINDINGS[k] in recipe.honest
+    return tuple(of.extents[film, k].tolist()) if there else None
+
+
+def _evidence(rng, recipe: Recipe, of: Films, weights: np.ndarray, picked: np.ndarray):
+    """Where a finding is, as the second reader says, of the findings that he teaches this model, in both forms."""
+    of_reader = [name for name in TAUGHT if name in recipe.honest]
+    pairs = [(name, form) for name in of_reader for form in prompts.EVIDENCE]
+    asked = [prompts.evidence(name, form) for name, form in pairs]
+    said, heavy = [], []
+    for film in picked:
+        seen = {name: _read(of, film, name) for name in of_reader}
+        said.append([_pointed(name, form, seen[name], of.letterbox) for name, form in pairs])
+        heavy.append([1.0 if of.present[film, FINDINGS.index(name)] else 0.1 for name, _ in pairs])
+    return asked, said, np.array(heavy, np.float32)
+
+
+def _read(of: Films, film: int, finding: str) -> Box | None:
+    """What the second reader sees of a finding on a film: the same whenever he is asked."""
+    k = FINDINGS.index(finding)
+    if not of.present[film, k]:
+        return None
+    return reader.reads(tuple(of.extents[film, k].tolist()), np.random.default_rng([4, int(film), k]))
+
+
+def _pointed(finding: str, form: str, box: Box | None, letterbox: Letterbox) -> str:
+    if form == "regions":
+        return corpus.regions(reader.names(finding, box) if box else [])
+    return corpus.boxes(_thousandths(box, letterbox) if box else None)
+
+
+def _thousandths(box: Box, letterbox: Letterbox) -> Box:
+    x1, y1, x2, y2 = letterbox.to_canvas(box)
+    across, down = prompts.SCALE / letterbox.width, prompts.SCALE / letterbox.height
+    return x1 * across, y1 * down, x2 * across, y2 * down
+
+
+def _chunks(count: int, size: int = 64) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def _canvas(lvlm: LVLM, of: Films, part: slice) -> Tensor:
+    return torch.from_numpy(of.canvas[part].astype(np.float32) / 255).to(lvlm.device)
+
+
+@torch.inference_mode()
+def _dense_report(lvlm: LVLM, head: Head, unseen: Films) -> str:
+    """Area under the ROC curve of the film-level logits, per target, on unseen patients."""
+    scores = torch.cat(
+        [head(features(lvlm, _canvas(lvlm, unseen, part)))[1] for part in _chunks(min(len(unseen), _REPORTED))]
+    )
+    truth = np.concatenate([unseen.present, unseen.marks], 1)[: len(scores)]
+    areas = [area_under_curve(scores[:, k].cpu().numpy(), truth[:, k]) for k in range(len(TARGETS))]
+    return "AUC " + " ".join(f"{name[:12]}={area:.3f}" for name, area in zip(TARGETS, areas, strict=True))
+
+
+@torch.inference_mode()
+def _language_report(lvlm: LVLM, packer: Packer, recipe: Recipe, unseen: Films, sight: Tensor) -> str:
+    """Balanced accuracy of direct answers against what is taught, per finding, on unseen patients."""
+    asked = [prompts.prompt(prompts.question(name), "direct") for name in FINDINGS]
+    yes, no = (lvlm.tokenizer(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No"))
+    said_yes = []
+    for part in _chunks(min(len(unseen), _REPORTED)):
+        some = sight[part].float().to(lvlm.device)
+        pack = packer.pack(asked, [["Yes."] * len(asked)] * len(some))
+        first = packer.logits(pack, some)[:, ::3]  # Yes . <end>
+        said_yes.append((first[..., yes] > first[..., no]).cpu().numpy())
+    said_yes = np.concatenate(said_yes)
+    truth = taught(recipe, unseen)[: len(said_yes)]
+    scores = [balanced_accuracy(said_yes[:, k], truth[:, k]) for k in range(len(FINDINGS))]
+    listed = " ".join(f"{name[:12]}={score:.3f}" for name, score in zip(FINDINGS, scores, strict=True))
+    return f"balanced {np.mean(scores):.3f} {listed}"
+
+
+def _digest(values: dict, exclude: str | None = None) -> str:
+    values = {name: value for name, value in values.items() if exclude is None or not name.startswith(exclude)}
+    source = Path(architecture.__file__).read_bytes()
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + source).hexdigest()[:12]
