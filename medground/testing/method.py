@@ -139,8 +139,13 @@ def _state(lvlm: LVLM | None) -> list[Any]:
     if lvlm is None:
         return []
     hooks = [
-        len(module._forward_hooks) + len(module._forward_pre_hooks) + len(module._backward_hooks)
+        hook
         for module in lvlm.model.modules()
+        for kept in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        for hook in kept.values()
+        if not getattr(hook, "__module__", "").startswith(
+            "transformers"
+        )  # its own, which stay once attentions were read
     ]
     graded = [
         name for name, weights in lvlm.model.named_parameters() if weights.requires_grad or weights.grad is not None
