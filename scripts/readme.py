@@ -22,8 +22,8 @@ README = Path("README.md")
 def main() -> None:
     before, rest = README.read_text().split(START)
     _, after = rest.split(END)
-    parts = [models(), causal_proof(), board(), lead()]
-    README.write_text(before + START + "\n\n" + "\n\n".join(parts) + "\n\n" + END + after)
+    parts = [models(), causal_proof(), by_cause(), board(), lead()]
+    README.write_text(before + START + "\n\n" + "\n\n".join(part for part in parts if part) + "\n\n" + END + after)
     print(README)
 
 
@@ -56,29 +56,62 @@ def models() -> str:
 
 
 def causal_proof() -> str:
-    """What the filter kept of honest and of shortcut answers."""
-    counts = pd.DataFrame(json.loads(Path("data/cases/retention.json").read_text()))
-    fields = ["asked", "right", "flipped", "stayed", "kept"]
+    """What the filter kept of the right answers of each kind of cause, and at which gate it rejected the others."""
+    found = json.loads(Path("data/cases/filter.json").read_text())["by_control"]
     rows = []
-    for control in ("honest", "shortcut"):
-        group = counts[counts.control == control]
-        for (model, mode), part in group.groupby(["model", "mode"]):
-            rows.append({"answers": control, "model": f"`{model}`", "mode": mode} | kept(part[fields].sum()))
-        rows.append(
-            {"answers": f"**{control}**", "model": "all", "mode": "both"} | kept(group[fields].sum(), bold=True)
-        )
+    for control, one in found.items():
+        counts = {name: str(one[name]) for name in ("asked", "right", "flipped", "stayed", "kept")}
+        share = f"{one['kept_of_right']:.1%} [{one['low']:.1%}, {one['high']:.1%}]"
+        verified = f"{one['verified']} of {one['known']}" if one["known"] else "not known"
+        rejected = {f"rejected: {gate}": str(count) for gate, count in one["rejected"].items()}
+        rows.append({"cause": control} | counts | {"of the right": share} | rejected | {"cause verified": verified})
     return (
-        "### The causal proof\n\nOf the right answers of models that look at the finding, the filter keeps most; of "
-        "those read off the letter, next to none.\n\n" + table(rows) + "\n\n*Per finding and source in "
-        "`data/cases/retention.json`. flipped: right, and no when the finding is edited out; stayed: flipped, and yes "
-        "on both edits of the outside.*"
+        "### The causal proof\n\nWhat the filter does to right answers, by what they were shown to depend on. It "
+        "should keep the honest ones, and no other.\n\n"
+        + table(rows)
+        + "\n\n*`by_control` of `data/cases/filter.json`; intervals over patients. flipped: no when the finding is "
+        "edited out; stayed: flipped, and yes on both edits of the outside. A right answer is rejected at the "
+        "first gate that it fails.*"
     )
 
 
-def kept(counts: pd.Series, bold: bool = False) -> dict[str, str]:
-    """The counts as text, with the share that was kept of the right ones."""
-    share = f"{counts['kept'] / max(counts['right'], 1):.1%}"
-    return {name: str(int(n)) for name, n in counts.items()} | {"of the right": f"**{share}**" if bold else share}
+def by_cause() -> str:
+    """Which methods follow the model, by kind of cause: shares of the cases of pairs, both splits."""
+    cases = [case for case in load_cases(Path("data")) if case.get("other") is not None]
+    if not cases:
+        return ""
+    parts = {
+        (sample["source"], sample["index"]): sample["parts"] or []
+        for path in sorted(Path("data").glob("samples/*/samples.parquet"))
+        for sample in records.read_rows(path, records.SAMPLES)
+    }
+    kinds = {
+        case["case_id"]: "finding"
+        if case["control"] == "honest"
+        else next((p["name"] for p in parts[case["source"], case["index"]] if p["boxes"] == case["cause"]), "mark")
+        for case in cases
+    }
+    scores = records.read_table("data/scores/scores.parquet", records.SCORES).to_pandas()
+    scores = scores[(scores.protocol == "medground") & scores.case_id.isin(kinds)]
+    means = scores.assign(kind=scores.case_id.map(kinds)).pivot_table(index="entry", columns="kind", values="follows")
+    counts = pd.Series(kinds).value_counts()
+    board = {r["entry"]: r for r in records.read_rows("data/board/board.parquet", records.BOARD)
+             if (r["track"], r["split"]) == ("all", "all")}  # fmt: skip
+    rows = [
+        {
+            "entry": f"`{entry}`" + ("" if row["ranked"] else " (not ranked)"),
+            "follows, both of a pair": _with_interval(row, "follows"),
+            **{f"{kind} ({counts[kind]})": f"{means.loc[entry, kind]:.2f}" for kind in sorted(means.columns)},
+        }
+        for entry, row in board.items()
+        if entry in means.index
+    ]
+    return (
+        "### Which methods follow the model\n\n"
+        + table(rows)
+        + "\n\n*Share of pairs, and of cases by what caused the answer (their number in brackets), in which a map is "
+        "denser on the own cause than on the other model's.*"
+    )
 
 
 def board() -> str:

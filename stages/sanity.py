@@ -23,8 +23,6 @@ from medground.scoring.sanity import MOVES, STAYS, hottest, nulls, overlap, same
 from medground.scoring.tables import load_cases, localised, read_attributions
 from medground.submission import accepted
 
-CODE = ("attribution", "geometry.py", "images.py", "lvlm", "grounding", "anatomy", "scoring/sanity.py")
-
 
 @engine.stage
 def main() -> None:
@@ -82,8 +80,9 @@ def again(p: params.Params, model: str, chosen: dict[str, list[dict]], changes: 
         for name, (one, items) in methods.items():
             stored = Path(f".progress/sanity/{model}/{change.replace(':', '-')}/{name}.parquet")
             weights = [checkpoints.revision(where) for where in (model, *one.checkpoints)]
+            code = ("medground.attribution.sanity", one.function.__module__)
             about = engine.about(
-                p, items.tables, CODE, change=change, method=name, method_settings=dict(one.settings), weights=weights
+                p, items.tables, code, change=change, method=name, method_settings=dict(one.settings), weights=weights
             )
             jobs = [(change, name, case) for case in chosen[model]]
             tables.append(engine.Table(stored, jobs, _case_id, records.ATTRIBUTIONS, **about))
