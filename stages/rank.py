@@ -41,7 +41,7 @@ def main() -> None:
     measure = f"IoU, with the {p.rank.level:.0%} interval of a bootstrap over patients"
     files.write(intervals(lines, "Mean IoU with the expert regions, test split", measure), out / "localisation.svg")
     kept = files.read_json("data/cases/filter.json")["kept_of_right"]
-    files.write_json(ranking.metrics(said, test, kept), METRICS)
+    files.write_json(ranking.metrics(summed, test, kept), METRICS)
     show([row for row in rows if (row["track"], row["split"]) == ("all", "all")])
 
 
