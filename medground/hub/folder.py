@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .. import files, folders, records
 from ..errors import MedgroundError
@@ -21,11 +20,10 @@ from . import card, guard
 from .facts import COUNTS
 from .hidden import hidden
 from .licences import Kind, may_leave, source
-from .tables import CONFIGS, schema
+from .tables import CONFIGS, schema, write_shard
 
 SPLITS = ("dev", "test")
 SHARD_BYTES = 256 << 20
-ROW_GROUP = 128
 COMMAND = "medground export"
 
 
@@ -189,8 +187,7 @@ def _write(folder: Path, split: str, rows: Iterable[dict], config: str) -> None:
     parts = []
     for batch in _batches(rows):
         parts.append(folder / f".{split}-{len(parts)}")
-        table = pa.Table.from_pylist(batch, schema(config))
-        pq.write_table(table, parts[-1], compression="zstd", row_group_size=ROW_GROUP)
+        write_shard(pa.Table.from_pylist(batch, schema(config)), parts[-1])
     for number, part in enumerate(parts):
         part.rename(folder / f"{split}-{number:05d}-of-{len(parts):05d}.parquet")
 

@@ -9,11 +9,13 @@ import json
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from .. import records
 from ..ranking import board_columns
 from .licences import Kind
 
+ROW_GROUP = 128
 IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])  # the Image feature of `datasets`
 
 
@@ -69,6 +71,11 @@ def schema(config: str) -> pa.Schema:
         [pa.field(column.name, column.type) for column in CONFIGS[config]],
         metadata={"huggingface": json.dumps({"info": {"features": features}})},
     )
+
+
+def write_shard(table: pa.Table, where) -> None:
+    """Write a shard to a path or file object; the same rows give the same bytes, by which `guard` knows a shard."""
+    pq.write_table(table, where, compression="zstd", row_group_size=ROW_GROUP)
 
 
 def card_features(config: str) -> list[dict]:

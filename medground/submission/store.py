@@ -28,6 +28,7 @@ from ..errors import MedgroundError
 from ..scoring.entries import Entry
 from ..scoring.tables import read_attributions
 from .reader import file_problems, open_plain, read_card, read_plain, read_receipt
+from .restricted import confined, pixels_may_leave, source_of
 from .schema import CARD, COLUMNS, MAX_CARD_BYTES, MAX_TABLE_BYTES, RECEIPT, TABLE, card_problems, shown
 from .validator import Report, validate
 from .writer import write_rows
@@ -274,8 +275,11 @@ def _admit(receipt: Receipt, known: Sequence[Receipt], per_day: int) -> None:
 
 
 def _rewrite(folder: Path, card: dict) -> None:
-    """The card and the table in our own writing: nothing that was not read and checked is stored."""
-    write_rows(read_attributions(folder / TABLE, COLUMNS.names), folder / TABLE)
+    """The card and the table in our own writing: nothing that was not read and checked is stored, and of films that may
+    not be published no more than `restricted` allows."""
+    rows = read_attributions(folder / TABLE, COLUMNS.names)
+    bounded = (row if pixels_may_leave(source_of(row["case_id"])) else confined(row) for row in rows)
+    write_rows(bounded, folder / TABLE)
     (folder / CARD).write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True))
 
 

@@ -122,7 +122,7 @@ def test_links_are_refused(hub, tmp_path):
     (hub / "LICENSE.md").unlink()
     (tmp_path / "elsewhere").write_text("x")
     (hub / "LICENSE.md").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(LicenceError, match=r"LICENSE\.md: a link"):
+    with pytest.raises(LicenceError, match=r"LICENSE\.md: a link or a device"):
         guard.check(hub)
 
 
@@ -169,7 +169,122 @@ def test_what_each_source_declares():
 
 
 def _write(rows, schema, path):
-    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    tables.write_shard(pa.Table.from_pylist(rows, schema), path)
+
+
+def test_every_row_group_is_looked_at(hub):
+    """The first holds nothing wrong."""
+    rows = pq.read_table(hub / FILMS).to_pylist()
+    free = [row for row in rows if row["source"] not in RESTRICTED]
+    bad = next(row for row in rows if row["source"] == "vindr_cxr") | {"width": 5}
+    table = pa.Table.from_pylist([free[0]] * tables.ROW_GROUP + [bad], tables.schema("films"))
+    tables.write_shard(table, hub / FILMS)
+    assert pq.ParquetFile(hub / FILMS).num_row_groups == 2
+    with pytest.raises(LicenceError, match=r"column width holds boxes of vindr_cxr \(1 rows\)"):
+        guard.check(hub)
+
+
+@pytest.mark.parametrize(("kind", "refused"), [(Kind.PIXELS, True), (Kind.TEXT, False)])
+def test_rows_are_searched_where_pixels_may_not_leave(hub, monkeypatch, kind, refused):
+    """A source that lets all but one kind leave: it is the pixels whose hiding-places are searched."""
+    row = {"source": "phantom_lesion", "film": base64.b64encode(PNG).decode()}
+    table = pa.Table.from_pylist([row], pa.schema([("source", pa.string()), ("film", pa.string())]))
+    allowed = licences.EVERYTHING - {kind}
+    monkeypatch.setattr(guard, "declaration", lambda name: type("Terms", (), {"may_leave": allowed}))
+    found = [problem for problem, _ in guard._by_source(table, {"source": Kind.KEY, "film": Kind.KEY})]
+    assert any("hides an image" in problem for problem in found) == refused
+
+
+def test_nothing_is_in_a_shard_but_its_rows(hub):
+    """Metadata of a field or of the features, bytes before the footer, another compression: all are refused."""
+    original, shard = (hub / CASES).read_bytes(), hub / CASES
+    table = pq.read_table(shard)
+    secret = base64.b64encode(PNG * 9)
+    field = table.schema.field("film").with_metadata({"note": secret})
+    place = table.schema.get_field_index("film")
+    pq.write_table(table.cast(table.schema.set(place, field)), shard, compression="zstd", row_group_size=128)
+    with pytest.raises(LicenceError, match="its columns, types or metadata are not those"):
+        guard.check(hub)
+    pq.write_table(table.replace_schema_metadata({"huggingface": secret}), shard, compression="zstd")
+    with pytest.raises(LicenceError, match="its columns, types or metadata are not those"):
+        guard.check(hub)
+    footer = int.from_bytes(original[-8:-4], "little") + 8
+    for changed in (original[:-footer] + PNG + original[-footer:],):
+        shard.write_bytes(changed)
+        assert pq.read_table(shard).equals(table)  # a reader sees nothing of it
+        with pytest.raises(LicenceError, match="holds bytes besides its rows"):
+            guard.check(hub)
+    pq.write_table(table, shard, compression="gzip", row_group_size=128)
+    with pytest.raises(LicenceError, match="holds bytes besides its rows"):
+        guard.check(hub)
+    shard.write_bytes(original)
+    guard.check(hub)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("revision", "QUJD" * 20),
+        ("patient_id", "p" * 81),
+        ("film", "1 2 3 4"),
+        ("sha256", "Z" * 64),
+        ("film", "41" * 45),
+    ],
+)
+def test_keys_of_restricted_rows_have_the_form_of_keys(hub, column, value):
+    config, name = ("films", FILMS) if column in ("sha256",) else ("direct", CASES)
+    rows = pq.read_table(hub / name).to_pylist()
+    next(row for row in rows if row["source"] == "vindr_cxr")[column] = value
+    _write(rows, tables.schema(config), hub / name)
+    with pytest.raises(LicenceError, match=f"column {column} of vindr_cxr is not of its form"):
+        guard.check(hub)
+
+
+@pytest.mark.parametrize("text", [PNG * 40, bytes(400)])
+def test_encoded_bytes_in_texts_are_refused(hub, text):
+    for encode in (base64.b64encode, base64.b16encode, base64.b32encode, base64.urlsafe_b64encode):
+        for name in ("README.md", "croissant.json"):
+            original = (hub / name).read_text()
+            (hub / name).write_text(original + "\nSee: " + encode(text).decode())
+            with pytest.raises(LicenceError, match=f"{name}: holds (an image|encoded bytes)"):
+                guard.check(hub)
+            (hub / name).write_text(original)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("direct.json", b'{"a": 1}', "direct.json: is not a list of records"),
+        ("direct.json", b"[1, 2]", "direct.json: is not a list of records"),
+        ("direct.json", b"{", "direct.json: cannot be read"),
+        ("direct.json", b"[" * 100_000, "direct.json: cannot be read"),
+        ("README.md", "caf\xe9".encode("latin-1"), "README.md: cannot be read .UnicodeDecodeError"),
+        (CASES, b"PAR1 no", f"{CASES}: cannot be read"),
+        ("films/odd.parquet", None, "films/odd.parquet: its columns, types or metadata"),
+        ("baselines/odd.parquet", None, "baselines/odd.parquet: its columns, types or metadata"),
+        ("croissant.json", b" " * (5 << 20), "croissant.json: has more than 4,194,304 bytes"),
+    ],
+)
+def test_broken_files_get_a_message(hub, name, content, message):
+    if content is None:
+        pq.write_table(pa.table({"source": ["vindr_cxr"]} if "films" in name else {"entry": ["x"]}), hub / name)
+    else:
+        (hub / name).write_bytes(content)
+    with pytest.raises(LicenceError, match=message):
+        guard.check(hub)
+
+
+def test_a_link_to_a_folder_is_refused(hub, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (hub / "films/more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LicenceError, match="films/more: a link or a device"):
+        guard.check(hub)
+
+
+def test_the_mark_lists_what_is_there(hub):
+    (hub / ".medground").write_text((hub / ".medground").read_text() + base64.b64encode(PNG).decode())
+    with pytest.raises(LicenceError, match=r"\.medground: is not what"):
+        guard.check(hub)
 
 
 def _literal(text):
