@@ -207,6 +207,7 @@ def test_a_pull_request_on_the_hub(data, entry, tmp_path, monkeypatch):
             return SimpleNamespace(pr_url="https://hub/discussions/1")
 
     monkeypatch.setattr(pull_request, "HfApi", Api)
+    monkeypatch.setattr(pull_request, "pixels_may_leave", lambda source: source == "s")
     monkeypatch.setattr("medground.hub.push.get_token", lambda: "hf_token")
     done = run("submit", entry, "--data", data, "--out", tmp_path / "s", "--hub", "org/bench")
     assert done.exit_code == 0, done.exception
