@@ -24,7 +24,7 @@ def propose(folder: Path, repo: str) -> str:
     `medground.hub.push.publish` does.
     """
     check(folder)
-    operations = [CommitOperationAdd(f"submissions/{folder.name}/{name}", folder / name) for name in (CARD, TABLE)]
+    operations = [CommitOperationAdd(f"submissions/{folder.name}/{name}", folder / name) for name in (TABLE, CARD)]
     with explained(repo):
         commit = HfApi().create_commit(
             repo, operations, repo_type="dataset", create_pr=True, commit_message=f"Entry {folder.name}"
