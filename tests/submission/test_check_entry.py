@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from medground.errors import MedgroundError
 
 REPOSITORY = Path(__file__).parents[2]
