@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from medground import params, sources
+from medground.attribution import by_entry
 from medground.engine import code
 from medground.sources import EVERYTHING, SOURCES
 
@@ -82,7 +83,7 @@ def test_the_lists_hold_what_the_stages_import_and_what_params_choose(profile):
         assert listed == {sources.module(p, source)}, "one source does not depend on another's module"
     assert providers <= set(made["fetch.txt"])
     assert ("medground.editing.twin" in made["edit.txt"]) == (p.edit.editor == "twin")
-    assert "medground.attribution.builtin.medfocus" in made["attribute.txt"]
+    assert {by_entry(name).function.__module__ for name in p.methods} <= set(made["attribute.txt"])
     assert "medground.lvlm.prompts" in made["verify.txt"] and "medground.submission.validator" in made["score.txt"]
 
 
