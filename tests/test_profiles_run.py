@@ -121,9 +121,13 @@ def one_more_method(monkeypatch):
     from stages import attribute
 
     def made():
-        return {path.stem: path.stat().st_mtime_ns for path in Path("data/attributions", MODEL.name).iterdir()}
+        return {path.stem: path.read_bytes() for path in Path("data/attributions", MODEL.name).iterdir()}
 
-    before = made()
+    def work():  # what is kept of finished work, by table
+        kept = [path for path in Path(".progress").rglob("*.parquet") if path.is_file()]
+        return {path: path.stat().st_mtime_ns for path in kept if "attributions" in str(path)}
+
+    before, worked = made(), work()
     values = yaml.safe_load(Path("params.yaml").read_text()) | {"methods": [*METHODS[1:], "gradcam"]}
     Path("params.yaml").write_text(yaml.safe_dump(values))
     monkeypatch.setattr(sys, "argv", ["attribute", "--model", MODEL.name])
@@ -131,3 +135,4 @@ def one_more_method(monkeypatch):
     after = made()
     assert set(after) == {*METHODS[1:], "gradcam"}
     assert after.items() - before.items() == {("gradcam", after["gradcam"])}
+    assert {path for path, when in work().items() if worked.get(path) != when and "gradcam" not in str(path)} == set()

@@ -171,7 +171,7 @@ def _baselines(tables: Tables, split: str) -> list[dict]:
         and row["kind"] in ("method", "floor")
         and (not row["track"].startswith("finding=") or row["track"].removeprefix("finding=") in named)
     ]
-    return sorted(rows, key=lambda row: (row["track"], row["rank"], row["entry"]))
+    return sorted(rows, key=lambda row: (row["track"], row["rank"] is None, row["rank"] or 0, row["entry"]))
 
 
 def _withheld(row: dict, config: str) -> dict:
