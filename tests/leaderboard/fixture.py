@@ -61,6 +61,9 @@ def build(root: Path, patients: int = 20, seed: int = 0, hide_test_regions: bool
     for mode in MODES:
         (root / f"data/cases/{mode}.json").write_text(json.dumps(released_records(cases, answers, mode)))
     (root / "data/cases/retention.json").write_text(json.dumps(retention(cases), indent=1))
+    (root / "data/cases/filter.json").write_text(json.dumps({"kept_of_right": {"honest": 0.9}}))
+    (root / "data/sanity").mkdir(parents=True)
+    (root / "data/sanity/sanity.json").write_text("{}")  # no check was made
     for method in METHODS:
         _attribute(root, method, [case for case in cases if case["kept"]], samples, rng)
     _settings(root, hide_test_regions)
