@@ -33,7 +33,7 @@ def main(dataset: str, out: str) -> None:
         used_test_regions=False, trained_on_sources=False)  # fmt: skip
     print(submission.validate(out, cases).text())
     rows = scoring.score_entry(out, read_attributions(Path(out) / "attributions.parquet"), cases, ["medground"])
-    print(len(rows), "cases", {name: round(float(np.mean([row[name] for row in rows])), 3) for name in scoring.METRICS})
+    print(len(rows), "cases", {m: round(sum(r[m] for r in rows) / len(rows), 3) for m in scoring.METRICS if m in rows[0]})
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def test_each_film_is_encoded_once(medsam, monkeypatch):
 
 def test_a_film_without_boxes_and_an_empty_mask(medsam, monkeypatch):
     assert medsam.refine(films(), [[], []]) == [[], []]
-    monkeypatch.setattr(medsam, "masks", lambda films, boxes: [np.zeros((1, 90, 70), bool)])
+    monkeypatch.setattr(medsam, "masks", lambda films, boxes, protocol: [np.zeros((1, 90, 70), bool)])
     assert medsam.refine(films()[:1], [[(1.0, 2.0, 3.0, 4.0)]]) == [[(1.0, 2.0, 3.0, 4.0)]]
 
 
