@@ -1,7 +1,6 @@
 """From the published cases to a scored entry: load them, run a method, write its maps, validate and score them.
 
     python examples/submit.py data/hub my-entry       or ORG/NAME instead of data/hub
-
 The method here explains nothing: it marks what is lighter than its surroundings. Put yours in its place.
 """
 
@@ -12,7 +11,8 @@ import numpy as np
 from datasets import load_dataset
 from PIL import Image
 
-from medground import scoring, submission
+from medground import submission
+from medground.scoring import METRICS, score_entry
 from medground.scoring.tables import read_attributions
 
 
@@ -32,8 +32,8 @@ def main(dataset: str, out: str) -> None:
         hardware="laptop", models=sorted({case["model"] for case in cases}), modes=["direct", "reasoning"],
         used_test_regions=False, trained_on_sources=False)  # fmt: skip
     print(submission.validate(out, cases).text())
-    rows = scoring.score_entry(out, read_attributions(Path(out) / "attributions.parquet"), cases, ["medground"])
-    print(len(rows), "cases", {m: round(sum(r[m] for r in rows) / len(rows), 3) for m in scoring.METRICS if m in rows[0]})
+    rows = score_entry(out, read_attributions(Path(out) / "attributions.parquet"), cases, ["medground"])
+    print(len(rows), "cases", {m: round(sum(r[m] for r in rows) / len(rows), 3) for m in rows[0] if m in METRICS})
 
 
 if __name__ == "__main__":

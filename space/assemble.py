@@ -68,8 +68,7 @@ def _tables(root: Path, out: Path, name: str, samples: Set[tuple[str, int]], cas
             if kept is table:
                 _copy(path, target)
             else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                pq.write_table(kept, target, compression="zstd", write_page_checksum=True)
+                records.write_table(kept.replace_schema_metadata(), kept.schema.remove_metadata(), target)
             for film in sorted(set(_films(kept))) if name in ("samples", "edits") else ():
                 _copy(root / film, out / film)
         elif path.suffix in (".json", ".csv"):

@@ -62,6 +62,12 @@ def build(root: Path, patients: int = 20, seed: int = 0, hide_test_regions: bool
         (root / f"data/cases/{mode}.json").write_text(json.dumps(released_records(cases, answers, mode)))
     (root / "data/cases/retention.json").write_text(json.dumps(retention(cases), indent=1))
     (root / "data/cases/filter.json").write_text(json.dumps({"kept_of_right": {"honest": 0.9}}))
+    measured = [
+        {"entry": METHODS[0], "case_id": case["case_id"], "deletion": 0.4, "insertion": 0.6}
+        for case in cases
+        if case["kept"]
+    ]
+    records.write_table(measured, records.FAITHFULNESS, root / "data/scores/faithfulness.parquet")
     (root / "data/sanity").mkdir(parents=True)
     (root / "data/sanity/sanity.json").write_text("{}")  # no check was made
     for method in METHODS:
