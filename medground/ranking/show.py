@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..scoring.metrics import METRICS
@@ -26,7 +26,7 @@ def show(rows: Sequence[Mapping], marked: str = "") -> None:
     others = [metric for metric in METRICS.values() if metric is not order and first.get(metric.name) is not None]
     heads = (
         "rank",
-        "entry",
+        Column("entry", no_wrap=True),  # an id is searched for, and copied
         "kind",
         order.arrow,
         "ranks",
