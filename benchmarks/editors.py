@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from medground import editing, params
+from medground import editing, files, params
 from medground.editing import EDITS
 from medground.geometry import Letterbox, fill
 from medground.images import read_film, write_film
@@ -27,7 +27,7 @@ from medground.params import Params
 from medground.phantom import FINDINGS, fetch_ct
 from medground.phantom.editor import REGIONS, examples
 from medground.phantom.source import PHANTOM, Films
-from medground.verification.asking import Ask
+from medground.verification.asking import AnswerTask
 from medground.verification.causes import controls
 from medground.verification.gates import verify
 
@@ -70,7 +70,7 @@ def dev_samples(p: Params, patients: int) -> list[dict]:
         found = (films([number]) for number in numbers)
         dev = (some for some in found if some and some[0]["split"] == "dev")
         rows += itertools.chain.from_iterable(itertools.islice(dev, patients))
-    return rows
+    return [on_disk(row | {"parts": []}) for row in rows]  # their known causes are not asked for
 
 
 def validation_samples(p: Params, patients: int) -> list[dict]:
@@ -94,13 +94,20 @@ def edited(p: Params, samples: list[dict], name: str) -> list[dict]:
     rows = []
     for source in PHANTOM:
         some = [sample for sample in samples if sample["source"] == source]
-        rows += editing.editor(p, some, OUT / name / source)(some)
+        rows += map(on_disk, editing.editor(p, some, OUT / name / source)(some))
     return rows
+
+
+def on_disk(row: dict) -> dict:
+    """A row whose films are files that were written, as the engine leaves them."""
+    for file in (value for value in row.values() if isinstance(value, files.File)):
+        files.write(file.content, file.path)
+    return {name: value.path if isinstance(value, files.File) else value for name, value in row.items()}
 
 
 def verdicts(p: Params, model: str, samples: list[dict], edits: dict[str, list[dict]]) -> pd.DataFrame:
     """Whether each right answer passes each gate and is kept, bool columns ``<what>_<editor>``."""
-    ask, found = Ask(model, p.answer.max_new_tokens, p.answer.batch_size), []
+    ask, found = AnswerTask(model, p.answer.max_new_tokens, p.answer.batch_size), []
     for editor, rows in edits.items():
         own = {key: list(some) for key, some in itertools.groupby(rows, lambda row: (row["source"], row["index"]))}
         answers = itertools.chain.from_iterable(

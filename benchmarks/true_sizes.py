@@ -34,7 +34,6 @@ from medground.editing.radedit import RadEdit
 from medground.grounding.detector import Detector
 from medground.grounding.segmenter import MedSAM
 from medground.lvlm.base import LVLM
-from medground.lvlm.families.qwen2_5_vl import MOST_PIXELS
 from medground.phantom import CONCEPTS
 from medground.phantom.lvlms import corpus
 from medground.phantom.lvlms.architecture import Parts, build
@@ -99,6 +98,10 @@ SMALL_SAM = dict(
 )  # fmt: skip
 
 
+#: `canvas.most_pixels` of profiles/paper.yaml.
+MOST_PIXELS = 512 * 512
+
+
 def family(name: str) -> str:
     return "gemma3" if name.startswith("gemma3") else "qwen2_5_vl"
 
@@ -109,7 +112,9 @@ def lvlm(name: str, device: str, small: bool = False) -> LVLM:
     if not small:
         parts = _gemma(name, parts, device) if family(name) == "gemma3" else _qwen(name, parts, device)
     parts.model.to(device)
-    return parts.adapter(name)
+    adapter = parts.adapter(name)
+    adapter.most_pixels = MOST_PIXELS
+    return adapter
 
 
 def radedit(device: str, small: bool = False, **settings) -> RadEdit:
@@ -176,6 +181,6 @@ def _qwen(name: str, small: Parts, device: str) -> Parts:
     model.generation_config = small.model.generation_config
     processor = Qwen2VLImageProcessorPil(
         patch_size=14, merge_size=2, temporal_patch_size=2, image_mean=[0.48145466, 0.4578275, 0.40821073],
-        image_std=[0.26862954, 0.26130258, 0.27577711], size={"shortest_edge": 56 * 56, "longest_edge": MOST_PIXELS},
+        image_std=[0.26862954, 0.26130258, 0.27577711], size={"shortest_edge": 56 * 56, "longest_edge": 12845056},
     )  # fmt: skip
     return Parts(model, small.tokenizer, processor)

@@ -29,6 +29,7 @@ Batch = Annotated[int, Field(ge=1, le=10_000)]  # items at once
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _BYTES = 1 << 20  # a params.yaml larger than that is none
+LEAST_PIXELS = 112 * 112  # of a film that a model can still be asked about
 _DEPTH = 8  # levels of sections and lists
 
 
@@ -79,6 +80,7 @@ class RadEdit(Section):
     steps: Annotated[int, Field(ge=2, le=1000)]
     skip_ratio: Annotated[float, Field(ge=0, lt=1)]
     guidance: Annotated[float, Field(ge=0, le=100)]
+    redraw: bool  # what an edit keeps is drawn by the model, too, so that no part can be told by its sharpness
     batch_size: Batch
 
 
@@ -88,6 +90,12 @@ class Edit(Section):
     editor: Literal["twin", "radedit"]
     band: Annotated[int, Field(ge=0, le=1000)]  # native pixels
     radedit: RadEdit | None = None
+
+
+class Canvas(Section):
+    """The film as models see it, when they are asked and when they are explained."""
+
+    most_pixels: Annotated[int, Field(ge=0, le=1_000_000_000)]  # of a film; 0: as many as each model takes
 
 
 class Answer(Section):
@@ -163,6 +171,7 @@ class Params(Section):
     table: Table
     phantom: Phantom
     edit: Edit
+    canvas: Canvas
     answer: Answer
     verify: Verify
     anatomy: Anatomy
@@ -412,6 +421,9 @@ def _conflicts(values: Mapping[str, Any], root: Path) -> Iterator[str]:
     steps, skipped = at("edit.radedit.steps", int), at("edit.radedit.skip_ratio", (int, float))
     if steps and skipped is not None and 0 <= skipped < 1 and steps - int(steps * skipped) < 1:
         yield f"edit.radedit.skip_ratio is {skipped}: of {steps} steps none is left"
+    pixels = at("canvas.most_pixels", int)
+    if pixels and 0 < pixels < LEAST_PIXELS:
+        yield f"canvas.most_pixels is {pixels}; it must be 0, or at least {LEAST_PIXELS}"
     resamples, level = at("rank.resamples", int), at("rank.level", (int, float))
     if resamples is not None and level is not None and 0 < level < 1 and resamples * (1 - level) < 2:
         yield (

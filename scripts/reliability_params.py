@@ -57,6 +57,8 @@ VALUES: list[tuple[str, list[Any]]] = [
     ("edit.radedit.guidance", ["strong"]),
     ("edit.radedit.batch_size", [0]),
     ("edit.radedit.strength", [1]),
+    ("edit.radedit.redraw", [1, "yes", MISSING]),
+    ("canvas.most_pixels", [-1, 1, 0.5, HUGE * 10, MISSING]),
     ("answer.max_new_tokens", [0, -1, HUGE]),
     ("answer.batch_size", [0, -1]),
     ("verify.seeds", [0, "three"]),

@@ -37,9 +37,9 @@ def main() -> None:
     questions.sort(key=lambda question: question[0])  # a batch is of one mode: its answers are of one length
     out = Path(f"data/answers/{model}.parquet")
     names = {(mode, sample["source"], sample["index"]): _name(model, mode, sample) for mode, sample, _ in questions}
-    told = {"model": model, "weights": contents(model), "answer": vars(p.answer)}
+    told = {"model": model, "weights": contents(model), "answer": vars(p.answer), "canvas": vars(p.canvas)}
     engine.map(
-        AnswerTask(model, p.answer.max_new_tokens, p.answer.batch_size, p.answer.protocol),
+        AnswerTask(model, p.answer.max_new_tokens, p.answer.batch_size, p.answer.protocol, p.canvas.most_pixels),
         questions,
         key=lambda question: _name(model, *question[:2]),
         content=_content,

@@ -38,6 +38,7 @@ def main() -> None:
             _modules(chosen, model),
             method=name,
             method_settings=dict(chosen.settings),
+            canvas=vars(p.canvas) if "model" in chosen.needs else None,
             checkpoints={where: checkpoints.contents(where) for where in _checkpoints(chosen, model)},
         )
         about |= {"content": partial(_content, items), "of": itemgetter("case_id")}
@@ -45,7 +46,8 @@ def main() -> None:
         tables.append(engine.Table(out / f"{name}.parquet", jobs, _case_id, records.ATTRIBUTIONS, **about))
     for stale in set(out.glob("*.parquet")) - {table.out for table in tables}:
         stale.unlink()
-    engine.map_tables(AttributeTask(model, methods), tables, name=p.engine.name, workers=p.engine.workers)
+    task = AttributeTask(model, methods, p.canvas.most_pixels)
+    engine.map_tables(task, tables, name=p.engine.name, workers=p.engine.workers)
     for name, table in zip(methods, tables, strict=True):
         forwards = sum(records.read_table(table.out, records.ATTRIBUTIONS)["forwards"].to_pylist())
         took = engine.duration(table.out)

@@ -82,12 +82,14 @@ def again(p: params.Params, model: str, chosen: dict[str, list[dict]], changes: 
             weights = [checkpoints.revision(where) for where in (model, *one.checkpoints)]
             code = ("medground.attribution.sanity", one.function.__module__)
             about = engine.about(
-                p, items.tables, code, change=change, method=name, method_settings=dict(one.settings), weights=weights
-            )
+                p, items.tables, code, change=change, method=name, method_settings=dict(one.settings), weights=weights,
+                canvas=vars(p.canvas),
+            )  # fmt: skip
             jobs = [(change, name, case) for case in chosen[model]]
             tables.append(engine.Table(stored, jobs, _case_id, records.ATTRIBUTIONS, **about))
             found[change, name] = stored
-    engine.map_tables(SanityTask(model, methods, p.seed), tables, name=p.engine.name, workers=p.engine.workers)
+    task = SanityTask(model, methods, p.seed, p.canvas.most_pixels)
+    engine.map_tables(task, tables, name=p.engine.name, workers=p.engine.workers)
     return found
 
 

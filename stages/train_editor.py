@@ -47,7 +47,7 @@ def main() -> None:
     shutil.rmtree(OUT, ignore_errors=True)
     partial.rename(OUT)
 
-    model = RadEdit.load(**{name: value for name, value in p.edit.radedit if name != "batch_size"})
+    model = RadEdit.load(**{name: value for name, value in p.edit.radedit if name not in ("batch_size", "redraw")})
     report = evaluate(model, settings, p.edit.band, CT, CACHE)
     files.write_json(report, OUT.with_name(f"{OUT.name}.accuracy.json"))
     print(json.dumps(report, indent=1))

@@ -20,13 +20,14 @@ class AttributeTask:
 
     model: str
     methods: Mapping[str, tuple[Method, Items]]
+    most_pixels: int = 0  # of `LVLM`
 
     def __call__(self, jobs: list[tuple[str, dict]]) -> list[dict]:
         return [row for name, some in groupby(jobs, lambda job: job[0]) for row in self._explain(name, some)]
 
     def _explain(self, name: str, jobs) -> list[dict]:
         method, items = self.methods[name]
-        lvlm = _loaded(self.model) if "model" in method.needs else None
+        lvlm = _loaded(self.model, self.most_pixels) if "model" in method.needs else None
         return [
             found.row() | {"seconds": found.seconds}
             for found in method.attribute(lvlm, [items(case) for _, case in jobs])
@@ -34,7 +35,7 @@ class AttributeTask:
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str):
+def _loaded(model: str, most_pixels: int):
     from ..lvlm import load_lvlm  # imports torch: only in the worker that asks
 
-    return load_lvlm(model)
+    return load_lvlm(model, most_pixels=most_pixels)

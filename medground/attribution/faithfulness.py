@@ -49,6 +49,7 @@ def measure(
     chosen = measured_cases(cases, params.faithfulness.cases if most is None else most, params.seed, split)
     models = {model: revision(model) for model in sorted({case["model"] for case in chosen})}
     settings = {"models": models, "steps": params.faithfulness.steps, "seed": params.seed}
+    settings |= {"most_pixels": params.canvas.most_pixels}
     found = [records.FAITHFULNESS.empty_table()]
     for entry in entries if chosen else ():
         if entry.check:
@@ -57,7 +58,8 @@ def measure(
             params, entry.tables, dataset=dataset_version(list(chosen)), entry=entry.name, **settings
         )
         stored = cache / f"{entry.name}-{about['fingerprint'][:16]}.parquet"
-        work = Measure(entry.name, entry.tables, params.faithfulness.steps, params.seed, root)
+        steps, most_pixels = params.faithfulness.steps, params.canvas.most_pixels
+        work = Measure(entry.name, entry.tables, steps, params.seed, root, most_pixels)
         if not stored.exists():
             options = {**about, "batch_size": BATCH}
             engine.map(work, chosen, key=_case_id, out=stored, schema=records.FAITHFULNESS, **options)
@@ -78,6 +80,7 @@ class Measure:
     steps: int
     seed: int
     root: Path = Path(".")
+    most_pixels: int = 0  # of `LVLM`
 
     def __call__(self, cases: list[dict]) -> list[dict]:
         found = _found(self.tables, cases)
@@ -85,7 +88,7 @@ class Measure:
 
     def _rows(self, case: dict, found: list[dict]) -> Iterator[dict]:
         seed = [self.seed, zlib.crc32(case["case_id"].encode())]
-        film, lvlm = read_film(self.root / case["film"]), _loaded(case["model"])
+        film, lvlm = read_film(self.root / case["film"]), _loaded(case["model"], self.most_pixels)
         letterbox = lvlm.letterbox(film.shape[1], film.shape[0])
         ask = _asking(lvlm, film, lambda: self._normal.draw(film), case["question"], case["answer"])
         (score,) = faithfulness(ask, letterbox, [found[0] if len(found) == 1 else None], self.steps, seed)
@@ -131,7 +134,7 @@ def _found(tables: Iterable[Path], cases: Iterable[Mapping]) -> dict[str, list[d
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str):
+def _loaded(model: str, most_pixels: int):
     from ..lvlm import load_lvlm  # imports torch too
 
-    return load_lvlm(model)
+    return load_lvlm(model, most_pixels=most_pixels)

@@ -31,13 +31,14 @@ class SanityTask:
     model: str
     methods: Mapping[str, tuple[Method, Items]]
     seed: int
+    most_pixels: int = 0  # of `LVLM`
 
     def __call__(self, jobs: list[tuple[str, str, dict]]) -> list[dict]:
         rows = []
         for (change, name), some in groupby(jobs, lambda job: job[:2]):
             method, items = self.methods[name]
             kind, _, layers = change.partition(":")
-            lvlm = _changed(self.model, int(layers or 0), self.seed)
+            lvlm = _changed(self.model, int(layers or 0), self.seed, self.most_pixels)
             found = [items(case) for *_, case in some]
             if kind == "noise":
                 found = [replace(item, film=self._noisy(item.film, item.case_id)) for item in found]
@@ -68,8 +69,8 @@ def reinitialised(lvlm: LVLM, layers: int, seed: int) -> LVLM:
 
 
 @lru_cache(maxsize=4)
-def _changed(model: str, layers: int, seed: int) -> LVLM:
+def _changed(model: str, layers: int, seed: int, most_pixels: int) -> LVLM:
     from ..lvlm import load_lvlm  # imports torch
 
-    lvlm = _changed(model, 0, seed) if layers else load_lvlm(model)
+    lvlm = _changed(model, 0, seed, most_pixels) if layers else load_lvlm(model, most_pixels=most_pixels)
     return reinitialised(lvlm, layers, seed) if layers else lvlm

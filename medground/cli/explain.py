@@ -24,8 +24,8 @@ def attribute(
 ) -> None:
     """Ask a model about one film and show what in it caused the answer: overlay, page, JSON.
 
-    Seed, detector and segmenter are those of params.yaml; outside a repository, those of the method, and concept boxes
-    stay as they were carried over.
+    Seed, canvas, detector and segmenter are those of params.yaml; outside a repository, those of the model and the
+    method, and concept boxes stay as they were carried over.
     """
     from .. import attribution, folders, params
     from ..images import read_film
@@ -39,7 +39,8 @@ def attribute(
     from ..lvlm import load_lvlm
 
     anatomy = single.Anatomy.read(references, chosen, p and p.grounding.segmenter) if chosen.concepts else None
-    explained = single.explain(load_lvlm(model), pixels, question, chosen, mode, anatomy, film.name)
+    lvlm = load_lvlm(model, most_pixels=p.canvas.most_pixels if p else 0)
+    explained = single.explain(lvlm, pixels, question, chosen, mode, anatomy, film.name)
     print(f"{explained.item.answer!r} ({explained.verdict})")
     for name, _, effect in (explained.attribution.concepts or [])[:5]:
         print(f"  {name}: {effect:.3f}")

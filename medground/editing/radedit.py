@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -47,7 +47,8 @@ class RadEditor:
     """Samples in, rows of ``records.EDITS`` with ``seeds`` edited films of each kind out.
 
     The three edits of a sample and seed share one inversion. ``band`` is in pixels of the film: that wide around the
-    regions, the model paints freely, and the edit fades into the film.
+    regions, the model paints freely, and the edit fades into the film. With the setting ``redraw`` what an edit keeps
+    is the film as the model draws it: what it paints is softer than a film, and could be told by that.
     """
 
     seed: int
@@ -63,17 +64,20 @@ class RadEditor:
 
     @cached_property
     def _model(self) -> RadEdit:
-        return RadEdit.load(**{k: v for k, v in self.settings.items() if k != "batch_size"})
+        return RadEdit.load(**{k: v for k, v in self.settings.items() if k not in ("batch_size", "redraw")})
 
     def _edit(self, jobs: list[tuple[dict, int]]) -> list[dict]:
         sheets = [Sheet.of(read_film(s["film"]), s["regions"], self.band, self._model.size) for s, _ in jobs]
+        films = np.stack([sheet.canvas for sheet in sheets])
         edited = self._model.edit(
-            np.stack([sheet.canvas for sheet in sheets]),
+            films,
             [[PROMPTS[kind].format(sample["finding"]) for kind in EDITS] for sample, _ in jobs],
             np.stack([[sheet.masks(kind)[0] for kind in EDITS] for sheet in sheets]),
             np.stack([[sheet.masks(kind)[1] for kind in EDITS] for sheet in sheets]),
             [seed_of(self.seed, sample["source"], sample["index"], seed) for sample, seed in jobs],
         )
+        if self.settings["redraw"]:
+            sheets = [sheet.redrawn(canvas) for sheet, canvas in zip(sheets, self._model.redraw(films), strict=True)]
         return [
             self._row(sample, seed, kind, sheet.finish(kind, canvas))
             for (sample, seed), sheet, canvases in zip(jobs, sheets, edited, strict=True)
@@ -132,12 +136,19 @@ class Sheet:
 
     def finish(self, kind: str, canvas: np.ndarray) -> np.ndarray:
         """The edited film uint8 ``[h, w]`` from an edited canvas float ``[S, S]`` (0..1); what is kept is its own."""
-        left, top, right, bottom = self._paper
-        drawn = Image.fromarray(np.rint(canvas[top:bottom, left:right] * 255).astype(np.uint8))
-        edited = np.asarray(drawn.resize(self.film.shape[::-1], Image.Resampling.BICUBIC))
+        edited = self._enlarged(canvas)
         if kind == "region_removed":
             return blend(edited, self.film, self.weight)
         return blend(self.film, edited, self.weight)
+
+    def redrawn(self, canvas: np.ndarray) -> Sheet:
+        """The same sheet of the film as it is on a canvas float ``[S, S]`` (0..1), enlarged as `finish` enlarges."""
+        return replace(self, film=self._enlarged(canvas))
+
+    def _enlarged(self, canvas: np.ndarray) -> np.ndarray:
+        left, top, right, bottom = self._paper
+        drawn = Image.fromarray(np.rint(canvas[top:bottom, left:right] * 255).astype(np.uint8))
+        return np.asarray(drawn.resize(self.film.shape[::-1], Image.Resampling.BICUBIC))
 
     @property
     def _paper(self) -> tuple[int, int, int, int]:
@@ -215,6 +226,11 @@ class RadEdit:
             x = self._mean(x, noise, k) + residuals[k].repeat_interleave(ways, 0)
             x = torch.where(keep, noisy[k + 1].repeat_interleave(ways, 0), x)
         return self._decode(x).unflatten(0, (-1, ways)).cpu().numpy()
+
+    @torch.inference_mode()
+    def redraw(self, films: np.ndarray) -> np.ndarray:
+        """Films uint8 ``[B, S, S]`` as the model draws them when nothing is changed: float ``[B, S, S]`` in 0..1."""
+        return self._decode(self._encode(films)).cpu().numpy()
 
     def _invert(self, x0: Tensor, seeds: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
         """The film at the noise of every kept step, each drawn anew, and what the model's step misses of the next one.

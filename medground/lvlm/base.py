@@ -83,6 +83,8 @@ class LVLM(ABC):
     image_processor_class: Any = AutoImageProcessor
     #: Whether image tokens attend to later image tokens.
     image_sees_itself = False
+    #: Pixels of a film that the model sees at most; 0: as many as its canvas takes.
+    most_pixels = 0
 
     def __init__(
         self,
@@ -171,8 +173,10 @@ class LVLM(ABC):
     def canvas(self, films: Sequence[np.ndarray], protocol: str = "medground") -> Tensor:
         """Films uint8 ``[H, W]``, all of one size, as canvases float32 ``[B, h, w]`` in [0, 1] on the device.
 
-        Under ``published`` they are resized as the checkpoint's own image processor does it: with its filter, and onto
-        Gemma's square without regard to the film's shape.
+        A film that would cover more than `most_pixels` of the canvas is made that small first, and then enlarged: a
+        model whose canvas cannot shrink sees no more detail than one whose canvas can. Under ``published`` films are
+        resized as the checkpoint's own image processor does it: with its filter, and onto Gemma's square without regard
+        to the film's shape.
         """
         height, width = films[0].shape
         letterbox = self.letterbox(width, height)
@@ -180,8 +184,18 @@ class LVLM(ABC):
             size = letterbox.width, letterbox.height
             drawn = [np.asarray(Image.fromarray(film).resize(size, self._resample)) for film in films]
         else:
-            drawn = [letterbox.apply(film) for film in films]
+            drawn = [self._drawn(film, letterbox) for film in films]
         return torch.from_numpy(np.stack(drawn)).to(self.device).float() / 255
+
+    def _drawn(self, film: np.ndarray, letterbox: Letterbox) -> np.ndarray:
+        height, width = film.shape
+        covered = width * letterbox.scale_x * height * letterbox.scale_y
+        if 0 < self.most_pixels < min(covered, width * height):
+            shrink = (self.most_pixels / (width * height)) ** 0.5
+            size = max(1, int(width * shrink)), max(1, int(height * shrink))
+            small = Image.fromarray(film).resize(size, Image.Resampling.BICUBIC)
+            film = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC))
+        return letterbox.apply(film)
 
     def text(self, prompt: str, answer: str | None, width: int, height: int, protocol: str = "medground") -> Text:
         """Tokenise a prompt about a film of this native size, and the answer that is to be attributed.

@@ -44,13 +44,15 @@ def published() -> dict[str, Published]:
     return found
 
 
-def load_lvlm(key_or_path: str | Path, device: str | None = None, revision: str | None = None) -> LVLM:
+def load_lvlm(
+    key_or_path: str | Path, device: str | None = None, revision: str | None = None, most_pixels: int = 0
+) -> LVLM:
     """Load a vision-language model by a family's key, folder of ``models/``, path, or Hub id (``owner/name``).
 
     ``device`` defaults to CUDA where there is one. ``revision`` overrides the one that the family declares; the commit
     that it led to, or for a local checkpoint the digest of its weights, is in ``LVLM.revision``. Weights keep the type
     that they were saved in, except that those a family declares as published are loaded as it says, in bfloat16 unless
-    it says otherwise.
+    it says otherwise. ``most_pixels`` is `LVLM.most_pixels`, in a repository ``canvas.most_pixels`` of params.yaml.
 
     Raises MedgroundError, with the remedy, for an unknown key or path, a checkpoint that no family or more than one
     handles, a module that the family needs and is not there, and a repository that is gated or out of reach.
@@ -74,7 +76,9 @@ def load_lvlm(key_or_path: str | Path, device: str | None = None, revision: str 
             f"{where} cannot be loaded: {checkpoints.first_line(error)}; {checkpoints.remedy(where)}"
         ) from error
     commit = getattr(model.config, "_commit_hash", None) or checkpoints.digest(Path(where))
-    return family(key, model, tokenizer, processor, commit)
+    lvlm = family(key, model, tokenizer, processor, commit)
+    lvlm.most_pixels = most_pixels
+    return lvlm
 
 
 def family(key_or_path: str) -> type[LVLM]:

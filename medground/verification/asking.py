@@ -35,6 +35,7 @@ class AnswerTask:
     max_new_tokens: int
     batch_size: int
     protocol: str = "medground"
+    most_pixels: int = 0  # of `LVLM`
 
     def __call__(self, questions: list[tuple[str, dict, list[dict]]]) -> list[dict]:
         originals = self._ask([(mode, sample, "original", -1, sample["film"]) for mode, sample, _ in questions])
@@ -53,7 +54,7 @@ class AnswerTask:
     def _lvlm(self):
         from ..lvlm import load_lvlm  # imports torch: only in the worker that asks
 
-        return load_lvlm(self.model)
+        return load_lvlm(self.model, most_pixels=self.most_pixels)
 
     def _shown(self, edit: str, path: str) -> np.ndarray:
         film = read_film(path)

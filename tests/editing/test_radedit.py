@@ -186,7 +186,15 @@ def test_the_smallest_lesion_is_painted(model):
 
 
 def params(folders, **more):
-    settings = {**folders, "size": SIZE, "steps": 6, "skip_ratio": 0.3, "guidance": 7.5, "batch_size": 2}
+    settings = {
+        **folders,
+        "size": SIZE,
+        "steps": 6,
+        "skip_ratio": 0.3,
+        "guidance": 7.5,
+        "redraw": False,
+        "batch_size": 2,
+    }
     return SimpleNamespace(
         seed=1, verify=SimpleNamespace(seeds=2),
         edit=Edit(editor="radedit", band=3, radedit=settings | more),
@@ -229,6 +237,27 @@ def test_the_editor_makes_films_and_rows_that_do_not_depend_on_the_batch(folders
     said = json.loads(by_key[0, "background_normal", 0]["settings"])
     assert said["prompt"] == "No abnormality" and json.loads(edits[0]["settings"])["prompt"] == "No mass"
     assert set(said["revisions"]) == {"unet", "vae", "text_encoder"} and all(said["revisions"].values())
+
+
+def test_a_redrawn_film_is_alike_inside_and_outside_of_an_edit(folders, tmp_path):
+    """What is kept is what the model decodes of the film's own latents, at the same size and by the same filter."""
+    rows = samples(tmp_path, 1)
+    plain = written(editor(params(folders), rows, tmp_path / "a")(rows))
+    drawn = written(editor(params(folders, redraw=True), rows, tmp_path / "b")(rows))
+    film = read_film(rows[0]["film"])
+    sheet = Sheet.of(film, rows[0]["regions"], 3, SIZE)
+    model = load(folders)
+    latents = model.vae.encode(torch.tensor(sheet.canvas)[None, None].expand(1, 3, -1, -1) / 127.5 - 1.0)
+    canvas = (model.vae.decode(latents.latent_dist.mode()).sample.mean(1)[0] / 2 + 0.5).clamp(0, 1).detach().numpy()
+    redrawn = sheet.redrawn(canvas).film
+    for before, after in zip(plain, drawn, strict=True):
+        one, other = read_film(before["path"]), read_film(after["path"])
+        kept = sheet.weight == (0 if after["edit"] == "region_removed" else 1)
+        assert np.array_equal(one[kept], film[kept])
+        assert np.abs(other[kept].astype(int) - redrawn[kept]).max() <= 1
+        changed = sheet.weight == (1 if after["edit"] == "region_removed" else 0)
+        assert np.array_equal(one[changed], other[changed])
+    assert np.abs(redrawn.astype(int) - film).mean() > 5
 
 
 def test_the_revision_of_a_part_from_the_hub_is_its_commit(tmp_path, monkeypatch):

@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from medground.errors import MedgroundError
 from medground.lvlm import checkpoints, load_lvlm, prompts
-from medground.lvlm.families import qwen2_5_vl
 
 
 def test_importing_the_package_does_not_import_torch():
@@ -25,15 +26,42 @@ def test_a_folder_of_models_is_found_by_its_name(folders, monkeypatch):
     assert lvlm.revision.startswith("sha256:")
 
 
-def test_qwens_canvas_is_kept_within_the_editors(folders, tmp_path):
+def test_qwens_canvas_shrinks_to_the_most_pixels_of_the_profile(folders, tmp_path):
     folder = tmp_path / "large"
     shutil.copytree(folders / "qwen2_5_vl", folder)
     config = json.loads((folder / "preprocessor_config.json").read_text())
     config["size"]["longest_edge"] = 12845056
     (folder / "preprocessor_config.json").write_text(json.dumps(config))
-    letterbox = load_lvlm(str(folder), device="cpu").letterbox(2544, 3056)
-    assert 0.9 * qwen2_5_vl.MOST_PIXELS < letterbox.width * letterbox.height <= qwen2_5_vl.MOST_PIXELS
-    assert letterbox.width % 16 == letterbox.height % 16 == 0
+    for most in (0, 512 * 512, 224 * 224):
+        lvlm = load_lvlm(str(folder), device="cpu", most_pixels=most)
+        letterbox = lvlm.letterbox(2544, 3056)
+        expected = most or 2544 * 3056
+        assert 0.9 * expected < letterbox.width * letterbox.height < 1.05 * expected
+        assert not most or letterbox.width * letterbox.height <= most
+        assert letterbox.width % 16 == letterbox.height % 16 == 0
+        assert np.prod(lvlm.grid(2544, 3056)) == letterbox.width * letterbox.height // 16**2
+    with pytest.raises(MedgroundError, match="takes no film of 20000 x 50 pixels"):
+        lvlm.letterbox(20000, 50)
+
+
+def test_a_fixed_canvas_shows_no_more_than_the_most_pixels_of_the_profile(folders):
+    """Gemma's canvas keeps its size; the film on it has been as small as the profile says."""
+    lvlm = load_lvlm(str(folders / "gemma3"), device="cpu")
+    film = np.random.default_rng(0).integers(0, 255, (300, 200), dtype=np.uint8)
+    whole, side = lvlm.canvas([film]), lvlm.letterbox(200, 300).width
+    lvlm.most_pixels = 24 * 36
+    small = (
+        Image.fromarray(film).resize((24, 36), Image.Resampling.BICUBIC).resize((200, 300), Image.Resampling.BICUBIC)
+    )
+    expected = lvlm.letterbox(200, 300).apply(np.asarray(small))
+    assert lvlm.canvas([film]).shape == whole.shape == (1, side, side)
+    assert np.array_equal(lvlm.canvas([film])[0].numpy(), (expected / np.float32(255)).astype(np.float32))
+    assert not np.array_equal(lvlm.canvas([film]), whole)
+    assert np.array_equal(
+        lvlm.canvas([film], "published"), load_lvlm(str(folders / "gemma3"), device="cpu").canvas([film], "published")
+    )
+    lvlm.most_pixels = 10**6
+    assert np.array_equal(lvlm.canvas([film]), whole)
 
 
 def test_unknown_names_list_the_known_ones():

@@ -9,14 +9,11 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
+from ...errors import MedgroundError
 from ...geometry import Letterbox
 from ..base import LVLM
 from ..checkpoints import Published
 from ..registry import register_family
-
-#: The canvas is kept within what the editor draws, 512 x 512, so that an edited film is not told from the original by
-#: its sharpness.
-MOST_PIXELS = 512 * 512
 
 
 @register_family
@@ -38,11 +35,15 @@ class Qwen2_5VL(LVLM):
         super().__init__(key, model, tokenizer, image_processor, revision)
         self._patch, self._merge = image_processor.patch_size, image_processor.merge_size
         self._frames = image_processor.temporal_patch_size
-        self._pixels = image_processor.size["shortest_edge"], min(image_processor.size["longest_edge"], MOST_PIXELS)
+        self._pixels = image_processor.size["shortest_edge"], image_processor.size["longest_edge"]
 
     def letterbox(self, width: int, height: int) -> Letterbox:
         fewest, most = self._pixels
-        rows, columns = smart_resize(height, width, self._patch * self._merge, fewest, most)
+        most = max(fewest, min(most, self.most_pixels or most))
+        try:
+            rows, columns = smart_resize(height, width, self._patch * self._merge, fewest, most)
+        except ValueError as error:
+            raise MedgroundError(f"{self.key} takes no film of {width} x {height} pixels: {error}") from None
         return Letterbox.stretch(width, height, columns, rows)
 
     def grid(self, width: int, height: int) -> tuple[int, int]:
