@@ -84,11 +84,13 @@ def test_flops_are_those_of_the_methods_themselves(name):
     for known in asked:
         known = known.with_settings(**{key: value for key, value in SHORT.items() if key in known.settings})
         expected = flops.case_flops(known, name, *sizes, small=True)
-        own = 0.01 if known.entry == "rollout" else 0  # products of attentions
-        assert flops.counted(lambda known=known: known.attribute(lvlm, [item])) == pytest.approx(expected, rel=own), (
-            known.entry
-        )
+        counted = flops.counted(lambda known=known: known.attribute(lvlm, [item]))
         forwards = known.attribute(lvlm, [item])[0].forwards
+        if known.entry == "medfocus":  # how far it searches depends on the case: what it declares is the most
+            assert 0 < counted <= expected and 0 < forwards <= sum(known.passes.values())
+            continue
+        own = 0.01 if known.entry == "rollout" else 0  # products of attentions
+        assert counted == pytest.approx(expected, rel=own), known.entry
         assert sum(known.passes.values()) == forwards
 
 
