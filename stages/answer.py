@@ -43,7 +43,7 @@ def main() -> None:
         questions,
         key=lambda question: _name(model, *question[:2]),
         content=_content,
-        of=lambda row: names[row["mode"], row["source"], row["index"]],
+        of=lambda row: names.get((row["mode"], row["source"], row["index"])),  # None: no longer asked
         out=out,
         schema=records.ANSWERS,
         settings={"settings": {"revision": revision(model)}},
