@@ -1,6 +1,6 @@
-"""Write the README's results from the tables, between its two marks: no number there is typed by hand.
+"""Write docs/results.md, its chart and the README's summary from the tables: no number there is typed by hand.
 
-python scripts/readme.py            (after `make demo`)
+python scripts/results.py            (after `make demo`)
 """
 
 from __future__ import annotations
@@ -10,21 +10,85 @@ from pathlib import Path
 
 import pandas as pd
 
-from medground import ranking, records, scoring
+from medground import charts, ranking, records, scoring
 from medground.phantom.lvlms import MODELS
 from medground.scoring.tables import load_cases
 from medground.submission.preview import draws
 
-START, END = "<!-- results: written by scripts/readme.py -->", "<!-- end of results -->"
-README = Path("README.md")
+START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
+README, PAGE, CHART = Path("README.md"), Path("docs/results.md"), Path("docs/pictures/follows.svg")
 
 
 def main() -> None:
     before, rest = README.read_text().split(START)
     _, after = rest.split(END)
+    README.write_text(before + START + "\n" + summary() + "\n" + END + after)
+    CHART.parent.mkdir(parents=True, exist_ok=True)
+    CHART.write_text(chart())
     parts = [models(), causal_proof(), by_cause(), board(), lead()]
-    README.write_text(before + START + "\n\n" + "\n\n".join(part for part in parts if part) + "\n\n" + END + after)
-    print(README)
+    head = "# Results\n\nWritten from the tables by `scripts/results.py`, after `make demo`.\n"
+    PAGE.write_text("\n\n".join([head.rstrip(), *(part for part in parts if part)]) + "\n")
+    print(README, PAGE, CHART)
+
+
+def _on_test() -> list[dict]:
+    """The rows of the overall track of the test split."""
+    rows = records.read_rows("data/board/board.parquet", records.BOARD)
+    return [row for row in rows if (row["track"], row["split"]) == ("all", "test")]
+
+
+def summary() -> str:
+    """What came out, in a few lines and one chart."""
+    found = json.loads(Path("data/cases/filter.json").read_text())["by_control"]
+    honest, others = found["honest"], {name: one for name, one in found.items() if name != "honest"}
+    kept = ", ".join(f"{one['kept']} of {one['right']} ({name})" for name, one in others.items())
+    rows = {row["entry"]: row for row in _on_test()}
+    ranked = sorted((row for row in rows.values() if row["ranked"]), key=lambda row: row["rank"])
+    apart = [row for row in rows.values() if not row["ranked"] and row["kind"] != "floor"]
+    floors = [row for row in rows.values() if row["kind"] == "floor"]
+    first = next(iter(rows.values()))
+    lines = [
+        f"- **The filter keeps {honest['kept_of_right']:.0%}** of the right answers that came from the finding "
+        f"[{honest['low']:.0%}, {honest['high']:.0%}], and of those that came from something else {kept}.",
+        f"- **{len(ranked)} of {len(ranked) + len(apart)} methods follow the model**, on {first['pairs']} pairs of "
+        "cases with one film, question and answer, and two causes (test patients; chart). "
+        + (f"`{ranked[0]['entry']}` is first: {_with_interval(ranked[0], 'follows')}." if ranked else ""),
+    ]
+    if "prompting" in rows:
+        lines.append(
+            f"- **Asking the model where it looked** does not tell: `prompting` follows in "
+            f"{_with_interval(rows['prompting'], 'follows')} of the pairs."
+        )
+    if floors:
+        best = max(floors, key=lambda row: row["iou_at_area"] or 0)
+        order = max(rows.values(), key=lambda row: row["iou_at_area"] or 0)
+        lines.append(
+            f"- **Agreement with the expert is not evidence**: at equal area `{best['entry']}`, which looks at "
+            f"nothing, has an IoU of {_with_interval(best, 'iou_at_area')}; the highest is `{order['entry']}`'s, "
+            f"{_with_interval(order, 'iou_at_area')}."
+        )
+    if apart:
+        lines.append("- Listed apart, unranked: " + ", ".join(f"`{row['entry']}`" for row in apart) + ".")
+    picture = f"![Which methods follow the model: share of pairs, with intervals]({CHART.as_posix()})"
+    return "\n".join(lines) + f"\n\n{picture}\n"
+
+
+def chart() -> str:
+    """An SVG of `follows` for every entry, the first on top."""
+    rows = [
+        (
+            row["entry"] + ("" if row["ranked"] else " (not ranked)"),
+            row["follows"],
+            row["follows_low"],
+            row["follows_high"],
+        )
+        for row in _on_test()
+        if row["follows"] is not None
+    ]
+    rows.sort(key=lambda row: (-row[1], row[0]))
+    return charts.intervals(
+        rows, "Share of pairs in which a map lies on the own cause under both models", "test patients"
+    )
 
 
 def models() -> str:
@@ -116,8 +180,7 @@ def by_cause() -> str:
 
 def board() -> str:
     """The overall track of the test split: the ranked entries, and then those that are listed apart."""
-    rows = [r for r in records.read_rows("data/board/board.parquet", records.BOARD)
-            if r["track"] == "all" and r["split"] == "test"]  # fmt: skip
+    rows = _on_test()
     on_board = [
         one for one in scoring.METRICS.that_need("pair", "cause", "regions") if rows[0].get(one.name) is not None
     ]
