@@ -5,7 +5,7 @@ PY := .venv/bin/python
 P ?= phantom
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test check app train bench lint profile
+.PHONY: demo test check app train docs bench lint profile
 
 demo: .venv/all  ## rebuild the benchmark, run the methods, print the board
 	dvc repro
@@ -22,6 +22,9 @@ train: .venv/all  ## train the phantom's models again, those whose code or setti
 	dvc repro code fetch
 	dvc --cd pipelines/phantom repro
 	sha256sum --quiet --check pipelines/phantom/*.sha256
+
+docs: .venv/all  ## the documentation as a site, in site/
+	mkdocs build --strict
 
 bench: .venv/all  ## speed side by side, ablations, cost; on a GPU the true sizes
 	$(PY) -m benchmarks.speed
