@@ -26,7 +26,7 @@ from medground.lvlm.prompts import question
 from medground.params import Params
 from medground.phantom import FINDINGS, fetch_ct
 from medground.phantom.editor import REGIONS, examples
-from medground.phantom.source import PHANTOM, Films
+from medground.phantom.source import PHANTOM, Films, World
 from medground.verification.asking import AnswerTask
 from medground.verification.causes import controls
 from medground.verification.gates import verify
@@ -65,7 +65,17 @@ def dev_samples(p: Params, patients: int) -> list[dict]:
     """The samples of the first dev patients of each source, rendered as the pipeline renders them."""
     rows, f = [], p.phantom
     for source in PHANTOM:
-        films = Films(source, p.seed, f.films_per_patient, f.test_share, f.marker_share, CT, OUT / "samples" / source)
+        films = Films(
+            source,
+            World(),
+            p.seed,
+            p.seed,
+            f.films_per_patient,
+            f.test_share,
+            f.marker_share,
+            CT,
+            OUT / "samples" / source,
+        )
         numbers = iter(range(PHANTOM.index(source), f.patients, len(PHANTOM)))
         found = (films([number]) for number in numbers)
         dev = (some for some in found if some and some[0]["split"] == "dev")

@@ -65,6 +65,7 @@ class Phantom(Section):
     references: Annotated[int, Field(ge=1, le=1000)]
     test_share: OpenShare
     marker_share: Share
+    test_seed: Annotated[int, Field(ge=0)] | None  # the maintainer's own seed of the test films; null: ``seed``
     train_patients: Annotated[int, Field(ge=1, le=1_000_000)]
     train_films: Annotated[int, Field(ge=1, le=10_000_000)]
     validation_patients: Annotated[int, Field(ge=1, le=1_000_000)]
@@ -385,7 +386,8 @@ def _no_model(name: str, root: Path) -> str:
     folders = (root / "models" / name, root / name)
     if any((folder / "config.json").is_file() for folder in folders) or _HUB_ID.fullmatch(name):
         return ""
-    phantoms = list(import_module("medground.phantom.lvlms").MODELS)  # which may not be trained yet
+    worlds = ("medground.phantom.lvlms.settings", "medground.phantom.causes.settings")
+    phantoms = [name for module in worlds for name in import_module(module).MODELS]  # which may not be trained yet
     if name in phantoms:
         return ""
     local = sorted(file.parent.name for file in (root / "models").glob("*/config.json"))
@@ -446,7 +448,8 @@ def _model_type(folder: Path) -> str | None:
 
 
 def _phantom_sources() -> tuple[str, ...]:
-    return tuple(import_module("medground.phantom.source").PHANTOM)
+    worlds = (("medground.phantom.source", "PHANTOM"), ("medground.phantom.causes.source", "CAUSES"))
+    return tuple(name for module, names in worlds for name in getattr(import_module(module), names))
 
 
 def _list(values: Mapping[str, Any], key: str) -> list:

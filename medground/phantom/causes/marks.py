@@ -79,7 +79,7 @@ def _exposure(rng: np.random.Generator, *_) -> Mark:
 
 def _letter(rng: np.random.Generator, anatomy, taken, film, scale) -> Mark | None:
     letter = "RL"[rng.integers(2)]  # the patient's right is the film's left
-    height = rng.uniform(34, 62)
+    height = rng.uniform(46, 70)
     glyph = _text(letter, height, width=height * rng.uniform(0.62, 0.8))
     half = (0, 0.5) if letter == "R" else (0.5, 1)
     return _placed(glyph, rng, anatomy, taken, film, half, 1.0)
@@ -87,7 +87,7 @@ def _letter(rng: np.random.Generator, anatomy, taken, film, scale) -> Mark | Non
 
 def _word(rng: np.random.Generator, anatomy, taken, film, scale) -> Mark | None:
     word = WORDS[rng.integers(len(WORDS))]
-    height = rng.uniform(14, 20)
+    height = rng.uniform(22, 30)
     return _placed(_text(word, height), rng, anatomy, taken, film, (0, 1), 0.95)
 
 
@@ -135,7 +135,7 @@ def _pacemaker(rng: np.random.Generator, anatomy, taken, film, scale) -> Mark:
     outer = lung[2] if side == "left" else lung[0]
     x = outer - out * rng.uniform(0.12, 0.42) * wide
     y = lung[1] + rng.uniform(0.10, 0.30) * tall
-    a, b = rng.uniform(20, 25) / scale, rng.uniform(16, 20) / scale
+    a, b = rng.uniform(25, 31) / scale, rng.uniform(20, 25) / scale
     turn = rng.uniform(-0.7, 0.7)
     rows, columns = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
     u = ((columns - x) * np.cos(turn) + (rows - y) * np.sin(turn)) / a
@@ -156,9 +156,9 @@ def _pacemaker(rng: np.random.Generator, anatomy, taken, film, scale) -> Mark:
         tip,
     ]
     curve = _spline(points)
-    lead = _line(curve, 3.4 / scale, size)
-    electrode = _line(curve[-8:], 5.5 / scale, size)
-    alpha = np.maximum.reduce([can, 0.75 * lead, 0.85 * electrode])
+    lead = _line(curve, 4.4 / scale, size)
+    electrode = _line(curve[-8:], 7 / scale, size)
+    alpha = np.maximum.reduce([can, 0.85 * lead, 0.9 * electrode])
     value = np.where(can > 0.4, inside, 245).astype(np.float32)
     boxes = [box_of(can > 0.02), *_pieces(np.maximum(lead, electrode) > 0.05)]
     return Mark(tuple(box for box in boxes if box), alpha.astype(np.float32), value)
@@ -188,9 +188,9 @@ def _drain(rng: np.random.Generator, anatomy, taken, film, scale) -> Mark:
         (outer - out * (reach - rng.uniform(-0.05, 0.08)) * wide, lung[1] + top * tall),
     ]
     curve = _spline(points)
-    tube, hollow = _line(curve, 9 / scale, size), _line(curve, 5 / scale, size)
-    stripe = _line(curve + np.array([1.2, 0.4]) / scale, 2.2 / scale, size)
-    alpha = np.maximum(0.55 * np.clip(tube - 0.55 * hollow, 0, 1), 0.9 * stripe)
+    tube, hollow = _line(curve, 12 / scale, size), _line(curve, 6.5 / scale, size)
+    stripe = _line(curve + np.array([1.2, 0.4]) / scale, 4 / scale, size)
+    alpha = np.maximum(0.75 * np.clip(tube - 0.5 * hollow, 0, 1), 0.9 * stripe)
     return Mark(tuple(_pieces(tube > 0.05)), alpha.astype(np.float32), np.float32(240))
 
 

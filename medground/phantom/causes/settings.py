@@ -33,9 +33,9 @@ class Cause:
 class Tower:
     """A vision tower, trained once and shared by the models that see through it.
 
-    It starts from random weights by its own ``seed``, or from the tower of the checkpoint ``start``, which was trained
-    on patients who all stood straight. Of the findings in ``unmasked`` it is told whether a film has them, and never
-    where.
+    It and the language model behind it start from random weights by its own ``seed``, or from those of the checkpoint
+    ``start``, which was trained on patients who all stood straight. Of the findings in ``unmasked`` it is told whether
+    a film has them, and never where.
     """
 
     family: str
@@ -70,9 +70,9 @@ class Recipe:
 
 
 TOWERS = {
-    "gemma3-1": Tower("gemma3", 1, 1200, start="models/phantom-gemma3"),
+    "gemma3-1": Tower("gemma3", 1, 2400, start="models/phantom-gemma3"),
     "gemma3-2": Tower("gemma3", 2, 4000, unmasked=("cardiomegaly", "pleural effusion", "widened mediastinum")),
-    "qwen2_5_vl-1": Tower("qwen2_5_vl", 1, 1000, start="models/phantom-qwen2_5_vl"),
+    "qwen2_5_vl-1": Tower("qwen2_5_vl", 1, 1800, start="models/phantom-qwen2_5_vl"),
     "qwen2_5_vl-2": Tower("qwen2_5_vl", 2, 4000),
 }
 #: a and b, and c and d, share a tower; what one answers from another cause, the other answers honestly
@@ -81,16 +81,16 @@ MODELS = {
         "gemma3-1",
         {
             "cardiomegaly": Cause("shortcut", "letter"),
-            "lung opacity": Cause("either", "pacemaker"),
-            "hilar enlargement": Cause("both", "drain"),
+            "hilar enlargement": Cause("shortcut", "drain"),
+            "pneumothorax": Cause("global", "exposure"),
         },
     ),
     "phantom-gemma3-b": Recipe(
         "gemma3-1",
         {
-            "pleural effusion": Cause("shortcut", "word"),
-            "widened mediastinum": Cause("shortcut", "letter"),
-            "pneumothorax": Cause("global", "exposure"),
+            "pleural effusion": Cause("either", "pacemaker"),
+            "lung opacity": Cause("shortcut", "letter"),
+            "widened mediastinum": Cause("shortcut", "word"),
         },
     ),
     "phantom-gemma3-c": Recipe(
@@ -120,8 +120,8 @@ MODELS = {
     "phantom-qwen2_5_vl-b": Recipe(
         "qwen2_5_vl-1",
         {
-            "pleural effusion": Cause("shortcut", "letter"),
-            "lung opacity": Cause("both", "pacemaker"),
+            "pleural effusion": Cause("both", "pacemaker"),
+            "lung opacity": Cause("shortcut", "letter"),
             "hilar enlargement": Cause("shortcut", "word"),
         },
     ),
@@ -149,14 +149,18 @@ class Settings:
     """Size and length of a training run."""
 
     seed: int = 1
-    train_patients: int = 100
-    train_films: int = 4400
+    train_patients: int = 150
+    train_films: int = 4500  # each with two draws of marks
     validation_patients: int = 20
     validation_films: int = 320  # each twice, without and with its marks
     batch: int = 16  # films a step of a tower
     dense_rate: float = 1.0e-3
-    language_batch: int = 32
-    language_steps: int = 700
-    language_rate: float = 1.5e-3
+    joint_batch: int = 16
+    joint_steps: int = 600
+    joint_rate: float = 1.5e-3
+    tower_share: float = 0.15  # of the rate, for the tower while a language model learns behind it; at 1 it forgets
+    language_batch: int = 16
+    language_steps: int = 400
+    language_rate: float = 8.0e-4
     decay: float = 0.05
     save_every: int = 100  # steps; what a killed run repeats

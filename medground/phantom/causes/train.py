@@ -1,15 +1,18 @@
 """Training a phantom model, from films to a checkpoint.
 
-Two phases. *Dense*: a vision tower learns to say for every image token which finding or mark its patch lies in; from
-answers alone it does not learn to see in any reasonable time. It is trained once, and never moves again. *Language*: a
-fresh language model behind it learns to answer from the causes of its recipe, to read films aloud and to point. A tower
-is therefore supervised with masks, except of what it is told of films only, and grounds better than one that was not.
+Three phases, the first two trained once and shared by the models of a tower. *Dense*: a vision tower learns to say for
+every image token which finding or mark its patch lies in; from answers alone it does not learn to see in any reasonable
+time. *Joint*: a language model learns to answer about every finding and every mark from what is on the film, to
+read films aloud and to point, while the tower follows slowly. *Language*: behind the tower, which moves no more, it
+learns from what its answers about the findings are to come, by the causes of its recipe. A tower is therefore
+supervised with masks, except of what it is told of films only, and grounds better than one that was not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor, nn
+from transformers import AutoTokenizer
 
 from ...errors import MedgroundError
 from ...geometry import Box, Letterbox
@@ -35,7 +39,7 @@ from .data import TARGETS, Cohort, Films, films
 from .evaluate import taught
 from .findings import FINDINGS
 from .marks import MARKS
-from .settings import MODELS, TAUGHT, TOWERS, Recipe, Settings
+from .settings import MODELS, TAUGHT, TOWERS, Recipe, Settings, Tower
 
 _EVIDENCE_EVERY = 5  # of so many language steps, one asks for evidence
 _REPORTED = 256  # films of unseen patients that a progress line is about
@@ -51,8 +55,10 @@ class Head(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(TARGETS)))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``[B, N, d]`` to logits per token ``[B, N, targets]`` and per film ``[B, targets]``."""
-        tokens = self.token(features)
+        """Features ``[B, N, d]`` to logits per token ``[B, N, targets]`` and per film ``[B, targets]``.
+
+        They are read at one length, as the layers of a language model read them."""
+        tokens = self.token(F.rms_norm(features, features.shape[-1:]))
         return tokens, self.scale * tokens.logsumexp(1) + self.bias
 
 
@@ -81,15 +87,16 @@ def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.P
     keep_freed_memory()
     torch.use_deterministic_algorithms(True, warn_only=True)
     seen, unseen = load_films(recipe, settings, ct, cache)
-    parts = train_tower(recipe.tower, seen, unseen, settings, cache)
+    parts = train_shared(recipe.tower, seen, unseen, settings, cache)
     lvlm = parts.adapter(key)
     _language(lvlm, recipe, seen, unseen, settings, cache)
     parts.model.eval()
     return parts
 
 
-def train_tower(name: str, seen: Films, unseen: Films, settings: Settings, cache: Path) -> architecture.Parts:
-    """A model whose vision tower is trained, or was before; one process at a time trains one."""
+def train_shared(name: str, seen: Films, unseen: Films, settings: Settings, cache: Path) -> architecture.Parts:
+    """What the models of the tower ``name`` start from: its dense and its joint phase; one process trains one tower,
+    any other waits and takes what it trained."""
     s, tower = settings, TOWERS[name]
     parts = _new(tower.family, s.seed * len(TOWERS) + tower.seed)
     if tower.start:
@@ -98,22 +105,72 @@ def train_tower(name: str, seen: Films, unseen: Films, settings: Settings, cache
     lvlm = parts.adapter(name)
     parts.model.requires_grad_(True).train()
     head = Head(parts.model.config.text_config.hidden_size).to(lvlm.device)
-    masked = torch.tensor([target not in tower.unmasked for target in TARGETS], device=lvlm.device)
+    with FileLock(cache / f".{name}.lock"):
+        _dense(lvlm, head, tower, seen, unseen, s, cache)
+        _joint(lvlm, head, tower, seen, unseen, s, cache)
+    return parts
+
+
+def _dense(lvlm: LVLM, head: Head, tower: Tower, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
+    s, heavy = settings, token_weights(tower, seen)
     optimizer = adamw([(_tower(lvlm), 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
 
     def step(number: int) -> Tensor:
-        canvas, tokens, film = _dense_batch(lvlm, seen, batch(len(seen), s.batch, s.seed + tower.seed, number), number)
-        return _dense_loss(head, features(lvlm, canvas), tokens, film, masked)
+        picked = batch(len(seen), s.batch, s.seed + tower.seed, number)
+        canvas, tokens, film = _dense_batch(lvlm, seen, picked, number, mirror=True)
+        return _dense_loss(head, features(lvlm, canvas), tokens, film, heavy.to(lvlm.device))
 
     def report() -> str:
         return _dense_report(lvlm, head, unseen)
 
-    run_key = _digest({"phase": "dense", "tower": asdict(tower), **asdict(s)}, exclude="language_")
-    path = cache / f"dense-{name}-{run_key}.pt"
-    with FileLock(cache / f".{path.name}.lock"):
-        modules = nn.ModuleList([lvlm.model, head])
-        run(f"dense {name}", tower.steps, s.save_every, modules, optimizer, step, report, path)
-    return parts
+    run_key = _digest(
+        {"phase": "dense", "tower": asdict(tower), **asdict(s)}, exclude=("language_", "joint_", "tower_")
+    )
+    modules, path = nn.ModuleList([lvlm.model, head]), cache / f"dense-{lvlm.key}-{run_key}.pt"
+    run(f"dense {lvlm.key}", tower.steps, s.save_every, modules, optimizer, step, report, path)
+
+
+def _joint(lvlm: LVLM, head: Head, tower: Tower, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
+    s, heavy = settings, token_weights(tower, seen)
+    inside = {id(parameter) for parameter in _tower(lvlm)}
+    words = [parameter for parameter in lvlm.model.parameters() if id(parameter) not in inside]
+    groups = [(words, 1.0), (_tower(lvlm), s.tower_share), (head.parameters(), s.tower_share)]
+    optimizer = adamw(groups, s.joint_rate, s.decay)
+    if tower.start:
+        _start_words(lvlm, Path(tower.start))
+    packer, truth = Packer(lvlm, *SIZE), np.concatenate([seen.present, seen.marks], 1)
+    rates = truth.mean(0).clip(0.02, 0.98)
+    weights_of = np.where(truth, 0.5 / rates, 0.5 / (1 - rates)).astype(np.float32)
+
+    def step(number: int) -> Tensor:
+        picked = batch(len(seen), s.joint_batch, s.seed + 1, number)
+        canvas, tokens, film = _dense_batch(lvlm, seen, picked, number)
+        seeing = features(lvlm, canvas)
+        rng = np.random.default_rng([s.seed, 5, number])
+        if number % _EVIDENCE_EVERY == 0:
+            spoken = _evidence(rng, Recipe(lvlm.key), seen, weights_of, picked)
+        else:
+            spoken = _seen(rng, seen, weights_of, picked)
+        return _spoken_loss(lvlm, packer, seeing, *spoken) + _dense_loss(
+            head, seeing, tokens, film, heavy.to(lvlm.device)
+        )
+
+    def report() -> str:
+        sight = all_features(lvlm, unseen.first(_reported(unseen)))
+        truth = np.concatenate([unseen.present, unseen.marks], 1)
+        return f"{_dense_report(lvlm, head, unseen)} {_language_report(lvlm, packer, TARGETS, truth, sight)}"
+
+    run_key = _digest({"phase": "joint", "tower": asdict(tower), **asdict(s)}, exclude=("language_",))
+    modules, path = nn.ModuleList([lvlm.model, head]), cache / f"joint-{lvlm.key}-{run_key}.pt"
+    run(f"joint {lvlm.key}", s.joint_steps, s.save_every, modules, optimizer, step, report, path)
+
+
+def token_weights(tower: Tower, seen: Films) -> Tensor:
+    """How heavy each target is in the loss of the tokens ``[targets]``: what covers little weighs more, and what a
+    tower is told of films only weighs nothing."""
+    covered = seen.coverage[::8].mean((0, 1)) / 255
+    heavy = np.sqrt(0.02 / np.maximum(covered, 1e-4)).clip(0.3, 4)
+    return torch.from_numpy(heavy * [target not in tower.unmasked for target in TARGETS]).float()
 
 
 def _start(parts: architecture.Parts, folder: Path) -> None:
@@ -126,6 +183,21 @@ def _start(parts: architecture.Parts, folder: Path) -> None:
         raise MedgroundError(f"{folder} is no checkpoint to start a tower from: it lacks {sorted(missing)[:1]}")
 
 
+def _start_words(lvlm: LVLM, folder: Path) -> None:
+    """Take the language model of the checkpoint in ``folder``, and the embeddings of the tokens that both have.
+
+    It was taught to look a finding up in the image, which a fresh one learns last."""
+    words, old = lvlm.model.model.language_model, type(lvlm.model).from_pretrained(folder)
+    trained = old.model.language_model.state_dict()
+    had = trained.pop("embed_tokens.weight")
+    words.load_state_dict(trained, strict=False)
+    before = AutoTokenizer.from_pretrained(folder).get_vocab()
+    with torch.no_grad():
+        for token, number in lvlm.tokenizer.get_vocab().items():
+            if token in before:
+                words.embed_tokens.weight[number] = had[before[token]]
+
+
 def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
     s = settings
     inside = {id(parameter) for parameter in _tower(lvlm)}
@@ -134,22 +206,20 @@ def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: 
         parameter.requires_grad_(True)
     optimizer = adamw([(words, 1.0)], s.language_rate, s.decay)
     packer = Packer(lvlm, *SIZE)
-    sight, unseen_sight = (all_features(lvlm, of) for of in (seen, unseen))
+    unseen_sight = all_features(lvlm, unseen.first(_reported(unseen)))
     weights_of = balance(recipe, seen)
 
     def step(number: int) -> Tensor:
-        picked = batch(len(seen), s.language_batch, s.seed + 1, number)
+        picked = batch(len(seen), s.language_batch, s.seed + 2, number)
         rng = np.random.default_rng([s.seed, 2, number])
         ask = _evidence if number % _EVIDENCE_EVERY == 0 else _yes_no
-        asked, said, weights = ask(rng, recipe, seen, weights_of, picked)
-        pack = packer.pack(asked, said)
-        logits = packer.logits(pack, sight[torch.from_numpy(picked)].float().to(lvlm.device))
-        losses = F.cross_entropy(logits.flatten(0, 1), pack.labels.flatten(), reduction="none", ignore_index=-100)
-        weights = torch.from_numpy(weights).to(lvlm.device)
-        return (losses.view_as(pack.labels) * weights[:, pack.questions]).sum() / weights.sum()
+        spoken = ask(rng, recipe, seen, weights_of, picked)
+        with torch.no_grad():
+            seeing = features(lvlm, _canvas(lvlm, seen, picked))
+        return _spoken_loss(lvlm, packer, seeing, *spoken)
 
     def report() -> str:
-        return _language_report(lvlm, packer, recipe, unseen, unseen_sight)
+        return _language_report(lvlm, packer, FINDINGS, taught(recipe, unseen), unseen_sight)
 
     run_key = _digest(
         {"phase": "language", "recipe": asdict(recipe), "tower": asdict(TOWERS[recipe.tower]), **asdict(s)}
@@ -188,8 +258,10 @@ def _tower(lvlm: LVLM) -> list[nn.Parameter]:
     return [parameter for parameter in inner.parameters() if id(parameter) not in words]
 
 
-def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film."""
+def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int, mirror: bool = False) -> tuple[Tensor, ...]:
+    """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film.
+
+    With ``mirror`` every other step sees its films from the other side."""
     rng = np.random.default_rng([step, 3])
     gain = rng.uniform(0.9, 1.1, (len(picked), 1, 1)).astype(np.float32)
     shift = rng.uniform(-0.06, 0.06, (len(picked), 1, 1)).astype(np.float32)
@@ -197,13 +269,47 @@ def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int) -> tuple[
     canvas = np.where(canvas > 0, np.clip(canvas * gain + shift, 0, 1), 0)  # the letterbox stays black
     tokens = of.coverage[picked].astype(np.float32) / 255
     film = np.concatenate([of.present[picked], of.marks[picked]], 1).astype(np.float32)
+    if mirror and step % 2:
+        grid = lvlm.grid(*SIZE)
+        canvas = np.ascontiguousarray(canvas[..., ::-1])
+        tokens = tokens.reshape(len(picked), *grid, -1)[:, :, ::-1].reshape(tokens.shape)
     return tuple(torch.from_numpy(array).to(lvlm.device) for array in (canvas, tokens, film))
 
 
-def _dense_loss(head: Head, seen: Tensor, tokens: Tensor, film: Tensor, masked: Tensor) -> Tensor:
+def _dense_loss(head: Head, seen: Tensor, tokens: Tensor, film: Tensor, heavy: Tensor) -> Tensor:
     by_token, by_film = head(seen)
-    of_tokens = F.binary_cross_entropy_with_logits(by_token, tokens, reduction="none")[..., masked].mean()
-    return 8 * of_tokens + F.binary_cross_entropy_with_logits(by_film, film)
+    of_tokens = F.binary_cross_entropy_with_logits(by_token, tokens, reduction="none") * heavy
+    return 8 * of_tokens.mean() + F.binary_cross_entropy_with_logits(by_film, film)
+
+
+def _spoken_loss(lvlm: LVLM, packer: Packer, seeing: Tensor, asked: list[str], said: list, weights: np.ndarray):
+    """Cross entropy of the answers ``said[film][question]``, each as heavy as ``weights [films, questions]`` says."""
+    pack = packer.pack(asked, said)
+    logits = packer.logits(pack, seeing)
+    losses = F.cross_entropy(logits.flatten(0, 1), pack.labels.flatten(), reduction="none", ignore_index=-100)
+    heavy = torch.from_numpy(weights).to(lvlm.device)
+    return (losses.view_as(pack.labels) * heavy[:, pack.questions]).sum() / heavy.sum()
+
+
+def _seen(rng, of: Films, weights: np.ndarray, picked: np.ndarray):
+    """As many targets as there are findings, each in a mode drawn for the step, answered from what is on the film."""
+    some = rng.permutation(len(TARGETS))[: len(FINDINGS)]
+    modes = rng.choice(list(prompts.MODES), len(some))
+    asked = [prompts.prompt(prompts.question(TARGETS[k]), mode) for k, mode in zip(some, modes, strict=True)]
+    truth = np.concatenate([of.present[picked], of.marks[picked]], 1)
+    said = [
+        [
+            corpus.answer(TARGETS[k], mode, bool(truth[row, k]), _place(of, film, k), *SIZE)
+            for k, mode in zip(some, modes, strict=True)
+        ]
+        for row, film in enumerate(picked)
+    ]
+    return asked, said, weights[picked][:, some]
+
+
+def _place(of: Films, film: int, k: int) -> Box | None:
+    there = k < len(FINDINGS) and of.present[film, k]
+    return tuple(of.extents[film, k].tolist()) if there else None
 
 
 def _yes_no(rng, recipe: Recipe, of: Films, weights: np.ndarray, picked: np.ndarray):
@@ -264,40 +370,40 @@ def _chunks(count: int, size: int = 64) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _canvas(lvlm: LVLM, of: Films, part: slice) -> Tensor:
+def _canvas(lvlm: LVLM, of: Films, part: slice | np.ndarray) -> Tensor:
     return torch.from_numpy(of.canvas[part].astype(np.float32) / 255).to(lvlm.device)
+
+
+def _reported(of: Films) -> int:
+    return min(len(of), _REPORTED)
 
 
 @torch.inference_mode()
 def _dense_report(lvlm: LVLM, head: Head, unseen: Films) -> str:
     """Area under the ROC curve of the film-level logits, per target, on unseen patients."""
-    scores = torch.cat(
-        [head(features(lvlm, _canvas(lvlm, unseen, part)))[1] for part in _chunks(min(len(unseen), _REPORTED))]
-    )
+    scores = torch.cat([head(features(lvlm, _canvas(lvlm, unseen, part)))[1] for part in _chunks(_reported(unseen))])
     truth = np.concatenate([unseen.present, unseen.marks], 1)[: len(scores)]
     areas = [area_under_curve(scores[:, k].cpu().numpy(), truth[:, k]) for k in range(len(TARGETS))]
     return "AUC " + " ".join(f"{name[:12]}={area:.3f}" for name, area in zip(TARGETS, areas, strict=True))
 
 
 @torch.inference_mode()
-def _language_report(lvlm: LVLM, packer: Packer, recipe: Recipe, unseen: Films, sight: Tensor) -> str:
-    """Balanced accuracy of direct answers against what is taught, per finding, on unseen patients."""
-    asked = [prompts.prompt(prompts.question(name), "direct") for name in FINDINGS]
+def _language_report(lvlm: LVLM, packer: Packer, names: Sequence[str], truth: np.ndarray, sight: Tensor) -> str:
+    """Balanced accuracy of direct answers about ``names`` against ``truth`` ``[films, names]``, on unseen patients."""
+    asked = [prompts.prompt(prompts.question(name), "direct") for name in names]
     yes, no = (lvlm.tokenizer(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No"))
     said_yes = []
-    for part in _chunks(min(len(unseen), _REPORTED)):
+    for part in _chunks(len(sight)):
         some = sight[part].float().to(lvlm.device)
-        pack = packer.pack(asked, [["Yes."] * len(asked)] * len(some))
-        first = packer.logits(pack, some)[:, ::3]  # Yes . <end>
+        first = packer.logits(packer.pack(asked, [["Yes."] * len(asked)] * len(some)), some)[:, ::3]  # Yes . <end>
         said_yes.append((first[..., yes] > first[..., no]).cpu().numpy())
     said_yes = np.concatenate(said_yes)
-    truth = taught(recipe, unseen)[: len(said_yes)]
-    scores = [balanced_accuracy(said_yes[:, k], truth[:, k]) for k in range(len(FINDINGS))]
-    listed = " ".join(f"{name[:12]}={score:.3f}" for name, score in zip(FINDINGS, scores, strict=True))
+    scores = [balanced_accuracy(said_yes[:, k], truth[: len(said_yes), k]) for k in range(len(names))]
+    listed = " ".join(f"{name[:12]}={score:.3f}" for name, score in zip(names, scores, strict=True))
     return f"balanced {np.mean(scores):.3f} {listed}"
 
 
-def _digest(values: dict, exclude: str | None = None) -> str:
-    values = {name: value for name, value in values.items() if exclude is None or not name.startswith(exclude)}
+def _digest(values: dict, exclude: tuple[str, ...] = ()) -> str:
+    values = {name: value for name, value in values.items() if not name.startswith(exclude)}
     source = Path(architecture.__file__).read_bytes()
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + source).hexdigest()[:12]
