@@ -73,7 +73,7 @@ class Bench:
     def model(self, name: str, chosen: list[str]) -> tuple[dict, dict]:
         """Print a model's rows; its seconds a case by mode and method, and an answer's first and later tokens."""
         lvlm = true_sizes.lvlm(name, self.device, self.small)
-        batch, cases, answers = lvlm.batch_size, {}, {}
+        cases, answers = {}, {}
         for mode, answer in ANSWERS.items():
             question = prompts.prompt(prompts.question(FINDING), mode)
             items = [self._item(n, question, answer) for n in range(self.cases)]
@@ -84,11 +84,11 @@ class Bench:
                     method = method.with_settings(max_new_tokens=self.tokens)
                 if method.name == "prompting_medsam":
                     continue
-                lvlm.batch_size = batch  # a method that ran out of memory has halved it
+                lvlm.fits = None  # a method that ran out of memory has left less
                 seconds, peak = self._timed(lambda method=method, items=items: method.attribute(lvlm, items))
                 work = flops.case_flops(method, name, *sizes, self.small)
                 cases[mode][method.entry] = seconds
-                self._row(name, mode, method.entry, seconds, peak, lvlm.batch_size, work)
+                self._row(name, mode, method.entry, seconds, peak, lvlm.fits or lvlm.batch_size, work)
             answers[mode] = self._answers(lvlm, name, mode, question, sizes[0])
         if "prompting_medsam" in chosen:
             self._segmenters(lvlm.tokenizer)

@@ -25,6 +25,7 @@ REPOSITORY = Path(__file__).parents[1]
 MODEL = REPOSITORY / "models" / "phantom-gemma3"
 EYES = {"detector": REPOSITORY / "models" / "phantom-owlvit", "segmenter": REPOSITORY / "models" / "phantom-sam"}
 METHODS = ["medfocus", "medfocus_published", "occlusion", "rollout", "prompting_medsam", "random", "whole_film"]
+AS_PUBLISHED = ["medfocus_published", "rollout_published", "prompting_medsam_published", "random", "whole_film"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not MODEL.is_dir(), reason="no phantom model in models/"),
@@ -63,7 +64,9 @@ def workplace(tmp_path, monkeypatch, films, ct_folder):
 def activate(name, workplace):
     """The profile as it is shipped, but with small models, few steps and few methods."""
     values = yaml.safe_load((REPOSITORY / "profiles" / f"{name}.yaml").read_text())
-    values |= {"models": [MODEL.name], "methods": METHODS}
+    published = name == "published"
+    assert not published or set(AS_PUBLISHED) <= set(values["methods"])
+    values |= {"models": [MODEL.name], "methods": AS_PUBLISHED if published else METHODS}
     values["grounding"] = {role: f"models/{model.name}" for role, model in EYES.items()}
     values["engine"]["workers"] = 1
     values["phantom"]["references"] = 2
@@ -91,7 +94,7 @@ def run_all(values, monkeypatch):
             importlib.import_module(module).main()
 
 
-@pytest.mark.parametrize(("profile", "count"), [("paper", 3), ("open", 1)])
+@pytest.mark.parametrize(("profile", "count"), [("paper", 3), ("open", 1), ("published", 3)])
 def test_a_profile_runs_from_the_providers_files_to_the_board(profile, count, workplace, monkeypatch):
     values = activate(profile, workplace)
     assert len(values["sources"]) == count
@@ -109,14 +112,14 @@ def test_a_profile_runs_from_the_providers_files_to_the_board(profile, count, wo
     assert sum(case["right"] for case in cases) > len(cases) / 2  # the films reach the model as it knows them
     assert any(case["kept"] for case in cases)
     board = records.read_rows("data/board/board.parquet", records.BOARD)
-    assert {row["entry"] for row in board if row["track"] == "all"} >= set(METHODS)
+    assert {row["entry"] for row in board if row["track"] == "all"} >= set(values["methods"])
     assert Path("data/hub").is_dir()
     findings = {case["finding"] for case in cases if case["kept"] and case["split"] == "test"}
     assert len(list(Path("data/report").glob("*.png"))) == len(findings)
-    one_more_method(monkeypatch)
+    one_more_method(values["methods"], monkeypatch)
 
 
-def one_more_method(monkeypatch):
+def one_more_method(methods, monkeypatch):
     """A method that is put in or taken out of params.yaml costs its own work, and leaves the others' tables alone."""
     from stages import attribute
 
@@ -128,11 +131,11 @@ def one_more_method(monkeypatch):
         return {path: path.stat().st_mtime_ns for path in kept if "attributions" in str(path)}
 
     before, worked = made(), work()
-    values = yaml.safe_load(Path("params.yaml").read_text()) | {"methods": [*METHODS[1:], "gradcam"]}
+    values = yaml.safe_load(Path("params.yaml").read_text()) | {"methods": [*methods[1:], "gradcam"]}
     Path("params.yaml").write_text(yaml.safe_dump(values))
     monkeypatch.setattr(sys, "argv", ["attribute", "--model", MODEL.name])
     attribute.main()
     after = made()
-    assert set(after) == {*METHODS[1:], "gradcam"}
+    assert set(after) == {*methods[1:], "gradcam"}
     assert after.items() - before.items() == {("gradcam", after["gradcam"])}
     assert {path for path, when in work().items() if worked.get(path) != when and "gradcam" not in str(path)} == set()

@@ -21,7 +21,9 @@ _FILMS = 8  # encoded at once
 class MedSAM:
     """``SamModel`` with box prompts. Ma et al., "Segment anything in medical images", Nature Communications 2024.
 
-    A film is encoded once, and all its boxes are decoded in one call.
+    A box gives one mask, as its authors train and use it (bowang-lab/MedSAM, ``multimask_output=False``). Under
+    ``published`` it is asked for SAM's three masks, which it was not trained to give, and the one is taken that SAM
+    believes in most. A film is encoded once, and all its boxes are decoded in one call.
     """
 
     def __init__(self, model: SamModel, processor: SamImageProcessorPil):
@@ -52,8 +54,10 @@ class MedSAM:
     def masks(
         self, films: Sequence[np.ndarray], boxes: Sequence[Sequence[Box]], protocol: str = "medground"
     ) -> list[np.ndarray]:
-        """For each film the masks of its boxes, bool ``[N, H, W]``: of the three that SAM offers, the one that it
-        believes in most. ``published`` enlarges probabilities, ``medground`` their logits."""
+        """For each film the masks of its boxes, bool ``[N, H, W]``: one a box, or as published the best of three.
+
+        ``published`` enlarges probabilities, ``medground`` their logits.
+        """
         masks = []
         for start in range(0, len(films), _FILMS):
             some = films[start : start + _FILMS]
@@ -72,10 +76,11 @@ class MedSAM:
             return np.zeros((0, height, width), bool)
         scale = torch.tensor([size[1] / width, size[0] / height] * 2)
         prompts = (torch.tensor([list(box) for box in boxes], dtype=torch.float32) * scale)[None].to(code)
-        found = self.model(image_embeddings=code, input_boxes=prompts, multimask_output=True)
+        several = protocol == "published"
+        found = self.model(image_embeddings=code, input_boxes=prompts, multimask_output=several)
         best = found.iou_scores[0].argmax(-1)
         masks = found.pred_masks[0, torch.arange(len(boxes), device=best.device), best].float()
-        masks, threshold = (masks.sigmoid(), 0.5) if protocol == "published" else (masks, 0.0)
+        masks, threshold = (masks.sigmoid(), 0.5) if several else (masks, 0.0)
         canvas = self.model.config.vision_config.image_size
         masks = functional.interpolate(masks[None], (canvas, canvas), mode="bilinear")[..., : size[0], : size[1]]
         return (functional.interpolate(masks, (height, width), mode="bilinear")[0] > threshold).cpu().numpy()

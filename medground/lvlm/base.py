@@ -28,6 +28,9 @@ from .checkpoints import Published
 from .head import in_float32
 from .verdict import find_verdict
 
+_AGAIN = 8  # slices that went well before a larger one is tried again
+_FULL = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "HIP out of memory")
+
 
 @dataclass(frozen=True)
 class Text:
@@ -98,7 +101,9 @@ class LVLM(ABC):
         self.model = in_float32(model.eval().requires_grad_(False))
         self.tokenizer = tokenizer
         self._resample = Image.Resampling(getattr(image_processor, "resample", Image.Resampling.BICUBIC))
-        self.batch_size = 64 if self.device.type == "cuda" else 16  # halved for good when memory runs out
+        self.batch_size = 64 if self.device.type == "cuda" else 16  # at most; see `chunked`
+        self.fits: int | None = None  # less than that, where memory ran out
+        self._went_well = 0
         self._mean = torch.tensor(image_processor.image_mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(image_processor.image_std, device=self.device).view(3, 1, 1)
 
@@ -288,21 +293,37 @@ class LVLM(ABC):
     def chunked(self, work, items, size: int | None = None) -> Iterator:
         """``work(slice)``, one result per item, over slices of ``items`` that fit the accelerator's memory.
 
-        ``size`` is tried first, `batch_size` if it is not given; what runs out of memory is halved.
+        ``size`` is the most, `batch_size` if it is not given. What runs out of memory is halved, here and in later
+        calls, and doubled again after `_AGAIN` slices that went well. Raises MedgroundError where an item does not fit
+        by itself.
         """
-        start, size = 0, size or self.batch_size
+        start, most = 0, size or self.batch_size
         while start < len(items):
+            some = items[start : start + min(most, self.fits or most)]
             try:
-                done = work(items[start : start + size])
-            except torch.cuda.OutOfMemoryError:
-                if size == 1:
+                done = work(some)
+            except RuntimeError as error:
+                if not _no_room(error):
                     raise
-                torch.cuda.empty_cache()
-                size //= 2
-                self.batch_size = min(self.batch_size, size)
+                reason = str(error).partition("\n")[0]
+            else:
+                start += len(done)
+                self._grow(most)
+                yield done
                 continue
-            start += len(done)
-            yield done
+            torch.cuda.empty_cache()  # only here, where the error holds no tensors any more
+            if len(some) == 1:
+                raise MedgroundError(
+                    f"{self.key} has no room on {self.device} for one film and its text ({reason}); a smaller "
+                    "canvas.most_pixels or answer.max_new_tokens in params.yaml, or a device with more memory helps"
+                )
+            self.fits, self._went_well = len(some) // 2, 0
+
+    def _grow(self, most: int) -> None:
+        """Count a slice that went well; in time, allow larger ones."""
+        self._went_well += 1
+        if self.fits is not None and self._went_well >= _AGAIN:
+            self.fits, self._went_well = (2 * self.fits if 2 * self.fits < most else None), 0
 
     def _answer_batch(self, batch: list[tuple[np.ndarray, str]], max_new_tokens: int, protocol: str) -> list[Answer]:
         ids = [self.prompt_ids(prompt, self._image_tokens(*film.shape[::-1])) for film, prompt in batch]
@@ -395,6 +416,11 @@ class LVLM(ABC):
     def normalised(self, canvas: Tensor) -> Tensor:
         """Canvases ``[B, h, w]`` with the image processor's mean and deviation: ``[B, 3, h, w]``."""
         return (canvas[:, None] - self._mean) / self._std
+
+
+def _no_room(error: RuntimeError) -> bool:
+    """Whether an error says that the device's memory is full: PyTorch's own, or that of a library of CUDA's."""
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _FULL)
 
 
 class _Margins(LogitsProcessor):

@@ -78,22 +78,39 @@ def detector(tmp_path_factory):
 
 
 def test_masks_equal_transformers_own(medsam):
+    """One mask a box, as the authors of MedSAM ask for it."""
     boxes = [[(5.0, 8.0, 40.0, 60.0), (30.0, 2.0, 69.0, 88.0)], [(10.0, 10.0, 90.0, 50.0)]]
     found = medsam.masks(films(), boxes)
     processor = SamProcessor(medsam.processor)
     for film, some, masks in zip(films(), boxes, found, strict=True):
         inputs = processor(Image.fromarray(film), input_boxes=[[list(box) for box in some]], return_tensors="pt")
         with torch.inference_mode():
-            output = medsam.model(pixel_values=inputs["pixel_values"], input_boxes=inputs["input_boxes"].float())
-        all_masks = medsam.processor.post_process_masks(
+            output = medsam.model(
+                pixel_values=inputs["pixel_values"], input_boxes=inputs["input_boxes"].float(), multimask_output=False
+            )
+        expected = medsam.processor.post_process_masks(
             output.pred_masks, inputs["original_sizes"], inputs["reshaped_input_sizes"]
-        )[0].numpy()
-        best = output.iou_scores[0].argmax(-1)
-        expected = all_masks[np.arange(len(some)), best]
+        )[0][:, 0].numpy()
         assert masks.shape == (len(some), *film.shape) and 0 < expected.mean() < 1
         assert np.array_equal(masks, expected)
     refined = medsam.refine(films(), boxes)
     assert refined == [[box_of(mask) for mask in masks] for masks in found]
+
+
+def test_published_masks_are_the_best_of_three(medsam):
+    """As the paper's code takes them: the model's default, probabilities enlarged, the greatest score."""
+    film, boxes = films()[0], [(5.0, 8.0, 40.0, 60.0), (30.0, 2.0, 69.0, 88.0), (1.0, 1.0, 60.0, 80.0)]
+    inputs = SamProcessor(medsam.processor)(
+        Image.fromarray(film), input_boxes=[[list(box) for box in boxes]], return_tensors="pt"
+    )
+    with torch.inference_mode():
+        output = medsam.model(pixel_values=inputs["pixel_values"], input_boxes=inputs["input_boxes"].float())
+    enlarged = medsam.processor.post_process_masks(
+        output.pred_masks.sigmoid(), inputs["original_sizes"], inputs["reshaped_input_sizes"], mask_threshold=0.5
+    )[0].numpy()
+    expected = enlarged[np.arange(len(boxes)), output.iou_scores[0].argmax(-1)]
+    assert np.array_equal(medsam.masks([film], [boxes], "published")[0], expected)
+    assert not np.array_equal(medsam.masks([film], [boxes])[0], expected)
 
 
 def test_each_film_is_encoded_once(medsam, monkeypatch):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from asked import QUESTION, SIZE
 from PIL import Image
 from transformers import AutoProcessor
 
+from medground.errors import MedgroundError
 from medground.geometry import Letterbox
 from medground.lvlm import prompts
 from medground.lvlm.verdict import find_verdict
@@ -57,6 +61,31 @@ def test_margin_is_read_where_the_verdict_is_written(lvlm):
     assert find_verdict(answer.text)[1] == answer.text.index("No")
 
 
+@pytest.mark.parametrize("words", [1, 2, 5])
+def test_margins_are_the_teacher_forced_ones(lvlm, films, words, monkeypatch):
+    """What generation says about Yes and No at each word, a pass over the text that it wrote says, too."""
+    width, height = SIZE
+    monkeypatch.setattr(type(lvlm), "_read", lambda self, tokens, margins, protocol="medground": (tokens, margins))
+    written = lvlm.answer(films, [QUESTION, QUESTION, "Is it? " + QUESTION], max_new_tokens=words)
+    yes, no = lvlm._yes_no
+    for film, question, (tokens, margins) in zip(
+        films, [QUESTION, QUESTION, "Is it? " + QUESTION], written, strict=True
+    ):
+        prompt = lvlm.text(question, None, width, height)
+        ids = torch.cat([prompt.input_ids, torch.tensor([tokens])], 1)
+        forced = replace(
+            prompt,
+            input_ids=ids,
+            answer=torch.arange(prompt.input_ids.shape[1], ids.shape[1]),
+            inputs=lvlm.text_inputs(ids, width, height),
+        )
+        with torch.inference_mode():
+            logits = lvlm.forward(lvlm.canvas([film]), forced).logits[0].float()
+        expected = logits[:, yes].logsumexp(-1) - logits[:, no].logsumexp(-1)
+        assert len(margins) == len(tokens) == words  # a random model does not end its turn that early
+        torch.testing.assert_close(torch.tensor(margins), expected, atol=2e-5, rtol=0)
+
+
 def test_attention_respects_causality_blocks_and_window(lvlm, films):
     text = lvlm.text(QUESTION, "Yes.", *SIZE)
     attentions = lvlm.forward(lvlm.canvas(films[:1]), text, attentions=True).attentions
@@ -90,16 +119,52 @@ def test_grid_covers_the_extent_of_films_that_are_not_square(gemma, qwen):
     assert qwen.letterbox(352, 416).extent == pytest.approx((0, 0, 352, 416))
 
 
-def test_out_of_memory_halves_the_batch(gemma, monkeypatch):
+FULL = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total capacity of")
+
+
+@pytest.fixture
+def crowded(gemma, monkeypatch):
+    """A model on a device with room for so many films at once, and the sizes of what it was asked to do."""
     monkeypatch.setattr(gemma, "batch_size", 8)
+    monkeypatch.setattr(gemma, "fits", None)
+    monkeypatch.setattr(gemma, "_went_well", 0)
+    tried = []
 
-    def work(items):
-        if len(items) > 3:
-            raise torch.cuda.OutOfMemoryError("no room")
-        return items
+    def work_in(room, error=FULL):
+        def work(items):
+            tried.append(len(items))
+            if len(items) > room:
+                raise error
+            return items
 
-    assert [len(part) for part in gemma.chunked(work, list(range(7)))] == [2, 2, 2, 1]
-    assert gemma.batch_size == 2
+        return work
+
+    return gemma, work_in, tried
+
+
+def test_what_runs_out_of_memory_is_halved_and_comes_back_up(crowded):
+    lvlm, work_in, tried = crowded
+    assert [len(part) for part in lvlm.chunked(work_in(3), list(range(7)))] == [3, 3, 1]
+    assert tried == [7, 3, 3, 1]
+    tried.clear()  # the next call remembers, and tries more after eight slices that went well
+    assert list(chain(*lvlm.chunked(work_in(8), list(range(40))))) == list(range(40))
+    assert tried == [3] * 5 + [6] * 4 + [1]
+    tried.clear()
+    list(lvlm.chunked(work_in(8), list(range(60))))
+    assert tried == [6] * 3 + [8] * 5 + [2] and lvlm.fits is None
+
+
+def test_one_film_that_does_not_fit_ends_in_a_remedy(crowded):
+    lvlm, work_in, tried = crowded
+    with pytest.raises(MedgroundError, match=r"no room on cpu for one film.*2.00 GiB\.\).*canvas\.most_pixels"):
+        list(lvlm.chunked(work_in(0), list(range(5))))
+    assert tried == [5, 2, 1]
+    tried.clear()
+    full = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    with pytest.raises(MedgroundError, match="CUBLAS_STATUS_ALLOC_FAILED"):
+        list(lvlm.chunked(work_in(0, full), list(range(2))))
+    with pytest.raises(RuntimeError, match="other"):
+        list(lvlm.chunked(work_in(0, RuntimeError("other")), list(range(2))))
 
 
 def test_generation_settings_of_a_checkpoint_do_not_bend_answers(lvlm, films, monkeypatch):

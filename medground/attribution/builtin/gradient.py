@@ -103,7 +103,7 @@ def integrated_gradients(
         start = torch.full_like(canvas, baseline)
         shares = (torch.arange(steps, device=canvas.device) + 0.5) / steps
         path = torch.lerp(start, canvas, shares[:, None, None, None]).flatten(0, 1)
-        slopes = torch.cat([slope(lvlm, part, text) for part in path.split(lvlm.batch_size)])
+        slopes = torch.cat(list(lvlm.chunked(lambda part: slope(lvlm, part, text), path)))
         evidence = slopes.unflatten(0, (steps, -1)).mean(0) * (canvas - start)
         gain = lvlm.log_probs(canvas, text).double().sum(1) - lvlm.log_probs(start, text).double().sum(1)
         delta = evidence.double().sum((1, 2)) - gain

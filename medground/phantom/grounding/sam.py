@@ -2,11 +2,14 @@
 
 It is prompted with jittered boxes of anatomical concepts and of lesions, some of them much too large and off-centre.
 Of the three masks that SAM offers the best one learns (Kirillov et al., "Segment anything", ICCV 2023), and the score
-of each learns its overlap.
+of each learns its overlap. Afterwards the single mask learns, the one that MedSAM was trained to give (Ma et al.,
+Nature Communications 2024): its own weights alone, so that the three stay what they are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from .settings import Settings
 
 _WIDTH, _CODE = 96, 64  # channels in the encoder, and of what it tells the decoder
 _LOOSE = 0.25  # share of the prompts that are much too large
+_SINGLE_STEPS = 600  # of a whole training, for the single mask; fewer where the training is shorter
 
 
 def build(seed: int) -> SamModel:
@@ -52,15 +56,22 @@ def train(settings: Settings, seen: Films, unseen: Films, path: Path) -> SamMode
     model = build(s.seed).to("cuda" if torch.cuda.is_available() else "cpu")
     _prompts_only_boxes(model)
 
-    def step(number: int) -> Tensor:
-        rng = np.random.default_rng([s.seed, 2, number])
-        picked = batch(len(seen), s.batch, s.seed, number)
-        return _loss(model, *_examples(seen, picked, s.prompts, rng, moving=True), rng.integers(0, 2, 2))
+    def stepper(stream: int, loss: Callable[..., Tensor]) -> Callable[[int], Tensor]:
+        def step(number: int) -> Tensor:
+            rng = np.random.default_rng([s.seed, stream, number])
+            picked = batch(len(seen), s.batch, s.seed, number)
+            return loss(model, *_examples(seen, picked, s.prompts, rng, moving=True), rng.integers(0, 2, 2))
+
+        return step
 
     def report() -> str:
         return _report(model, unseen, s)
 
-    run("phantom-sam", model, s, step, report, path)
+    run("phantom-sam", model, s, stepper(2, _loss), report, path)
+    model.requires_grad_(False)
+    model.mask_decoder.output_hypernetworks_mlps[0].requires_grad_()
+    single = replace(s, steps=min(s.steps, _SINGLE_STEPS))
+    run("phantom-sam, single mask", model, single, stepper(3, _single_loss), report, path.with_suffix(".single.pt"))
     return model
 
 
@@ -107,16 +118,18 @@ def _examples(of: Films, picked: np.ndarray, prompts: int, rng: np.random.Genera
     )  # fmt: skip
 
 
-def _masks(model: SamModel, pixels: Tensor, share: np.ndarray, asked: Tensor, first=None) -> tuple[Tensor, Tensor]:
+def _masks(
+    model: SamModel, pixels: Tensor, share: np.ndarray, asked: Tensor, first=None, several: bool = True
+) -> tuple[Tensor, Tensor]:
     """Logits of the three masks ``[B, P, 3, MASK, MASK]`` on the film stretched to a square, and their scores.
 
-    With ``first`` (row, column) only every second row and column from there on.
+    With ``first`` (row, column) only every second row and column from there on; not ``several``: the single mask.
     """
     code = model.vision_encoder(pixels.to(model.device)).last_hidden_state
-    found = model(image_embeddings=code, input_boxes=asked.to(model.device), multimask_output=True)
+    found = model(image_embeddings=code, input_boxes=asked.to(model.device), multimask_output=several)
     logits = found.pred_masks.flatten(0, 1)
     frame = torch.tensor([[share[0], 0, share[0] - 1], [0, share[1], share[1] - 1]]).expand(len(logits), 2, 3)
-    grid = F.affine_grid(frame, [len(logits), 3, MASK, MASK], align_corners=False).to(logits)
+    grid = F.affine_grid(frame, [*logits.shape[:2], MASK, MASK], align_corners=False).to(logits)
     grid = grid if first is None else grid[:, first[0] :: 2, first[1] :: 2]
     logits = F.grid_sample(logits, grid, padding_mode="border", align_corners=False)
     return logits.unflatten(0, asked.shape[:2]), found.iou_scores
@@ -124,14 +137,28 @@ def _masks(model: SamModel, pixels: Tensor, share: np.ndarray, asked: Tensor, fi
 
 def _loss(model: SamModel, pixels: Tensor, share: np.ndarray, asked: Tensor, meant: Tensor, first) -> Tensor:
     logits, scores = _masks(model, pixels, share, asked, first)
-    meant = meant[:, :, None, first[0] :: 2, first[1] :: 2].to(logits).expand_as(logits)
+    meant = _thinned(meant, logits, first)
+    best = _misfit(logits, meant).min(-1).values.mean()
+    return best + F.mse_loss(scores, overlap(logits.detach() > 0, meant > 0))
+
+
+def _single_loss(model: SamModel, pixels: Tensor, share: np.ndarray, asked: Tensor, meant: Tensor, first) -> Tensor:
+    logits, _ = _masks(model, pixels, share, asked, first, several=False)
+    return _misfit(logits, _thinned(meant, logits, first)).mean()
+
+
+def _thinned(meant: Tensor, logits: Tensor, first) -> Tensor:
+    return meant[:, :, None, first[0] :: 2, first[1] :: 2].to(logits).expand_as(logits)
+
+
+def _misfit(logits: Tensor, meant: Tensor) -> Tensor:
+    """How far masks ``[..., h, w]`` are from those that were meant: a Dice loss and a cross entropy ``[...]``."""
     probability = logits.sigmoid()
     common, total = (probability * meant).sum((-2, -1)), (probability + meant).sum((-2, -1))
     dice = 1 - (2 * common + 1) / (total + 1)
     by_pixel = F.binary_cross_entropy_with_logits(logits, meant, reduction="none").mean((-2, -1))
     own = by_pixel / (meant.mean((-2, -1)).sqrt() + 0.02)  # a small mask counts as much as a large one
-    best = (dice + own).min(-1).values.mean()
-    return best + F.mse_loss(scores, overlap(logits.detach() > 0, meant > 0))
+    return dice + own
 
 
 def overlap(found: Tensor, meant: Tensor) -> Tensor:
@@ -141,16 +168,20 @@ def overlap(found: Tensor, meant: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def _report(model: SamModel, unseen: Films, settings: Settings) -> str:
-    """Mean IoU with the meant masks of those that the model believes in, and of the best of each three."""
-    rng, believed, best = np.random.default_rng(0), [], []
+    """Mean IoU with the meant masks: of the single mask, of the one of three that the model believes in, and of the
+    best of the three."""
+    rng, single, believed, best = np.random.default_rng(0), [], [], []
     for start in range(0, len(unseen), 16):
         picked = np.arange(start, min(start + 16, len(unseen)))
         pixels, share, asked, meant = _examples(unseen, picked, settings.prompts, rng, moving=False)
         logits, scores = _masks(model, pixels, share, asked)
-        fit = overlap(logits > 0, (meant.to(logits) > 0)[:, :, None].expand(logits.shape))
+        alone, _ = _masks(model, pixels, share, asked, several=False)
+        meant = (meant.to(logits) > 0)[:, :, None]
+        single.append(overlap(alone > 0, meant).mean().item())
+        fit = overlap(logits > 0, meant.expand(logits.shape))
         believed.append(fit.gather(-1, scores.argmax(-1, keepdim=True)).mean().item())
         best.append(fit.max(-1).values.mean().item())
-    return f"mask IoU {np.mean(believed):.3f}, best of three {np.mean(best):.3f}"
+    return f"mask IoU {np.mean(single):.3f}, of three {np.mean(believed):.3f}, best of them {np.mean(best):.3f}"
 
 
 def save(model: SamModel, folder: Path) -> None:
