@@ -1,7 +1,7 @@
 """Read entries and films that were made to do harm, and measure what they cost: a section of docs/reliability.md.
 
     python scripts/reliability_hostile.py              prints the table
-    python scripts/reliability_hostile.py --write      and puts it between its markers in docs/reliability.md
+    python scripts/reliability.py hostile              and puts it into docs/reliability.md
 
 Each is read in a process of its own, as the board reads entries (`medground.submission.accepted`, then its table) and
 as ingestion reads films (`medground.images.read_film`). Peak memory is that of the process and of what it starts;
@@ -10,7 +10,6 @@ as ingestion reads films (`medground.images.read_film`). Peak memory is that of 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pickle
@@ -29,8 +28,6 @@ from medground import submission
 from medground.submission.writer import write_rows
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "reliability.md"
-START, END = "<!-- hostile -->", "<!-- end of hostile -->"
 SECONDS = 300
 CASES = [
     {"case_id": f"a/direct/phantom_lesion/{index}", "model": "a", "mode": "direct", "source": "phantom_lesion",
@@ -157,16 +154,14 @@ def read(kind: str, path: Path) -> tuple[str, int, int]:
         return f"died ({done.returncode})", 0, 0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--write", action="store_true", help=f"put the table into {PAGE.relative_to(ROOT)}")
-    options = parser.parse_args()
+def section(place: object = None, options: object = None) -> list[str]:
+    """Read each, in a process of its own; the table."""
     films = runpy.run_path(str(ROOT / "tests/test_film_limits.py"))["HARM"]
     lines = ["| | what | ended with | alone, MB | peak, MB |", "|---|---|---|---|---|"]
+    tried = [("entry", name, *what) for name, what in ENTRIES.items()]
+    tried += [("film", name, name, make) for name, (make, _) in films.items()]
     wrong = 0
     with tempfile.TemporaryDirectory() as work:
-        tried = [("entry", name, *what) for name, what in ENTRIES.items()]
-        tried += [("film", name, name, make) for name, (make, _) in films.items()]
         for number, (kind, label, name, make) in enumerate(tried):
             folder = Path(work) / str(number)
             folder.mkdir()
@@ -178,22 +173,10 @@ def main() -> None:
             outcome, alone, peak = read(kind, path)
             wrong += outcome != "message"
             lines.append(f"| {kind} | {label} | {outcome} | {alone} | {peak} |")
-            print(lines[-1], flush=True)
-    lines.append(f"\n{len(tried)} tried; {wrong} ended otherwise than with a message.")
-    print(lines[-1])
-    if options.write:
-        page = PAGE.read_text() if PAGE.exists() else "# Reliability\n"
-        if START not in page:
-            page = page.rstrip("\n") + f"\n\n## Hostile entries and films\n\n{ABOUT}\n\n{START}\n{END}\n"
-        before, _, rest = page.partition(START)
-        PAGE.write_text(before + START + "\n\n" + "\n".join(lines) + "\n\n" + END + rest.partition(END)[2])
-    raise SystemExit(wrong > 0)
-
-
-ABOUT = """Made by `python scripts/reliability_hostile.py --write`: entries as the board reads them, films as ingestion
-does, each in a process of its own. Peak memory is that of the process and of the sandbox that it starts; alone is what
-it takes before it reads."""
+    return [*lines, "", f"{len(tried)} tried; {wrong} ended otherwise than with a message."]
 
 
 if __name__ == "__main__":
-    main()
+    found = section()
+    print("\n".join(found))
+    raise SystemExit("; 0 ended" not in found[-1])

@@ -161,23 +161,28 @@ def outcome(content: bytes, folder: Path) -> tuple[str, str]:
     return "accepted", ""
 
 
-def main() -> int:
+def count(tell: Callable[[str], object] = lambda line: None) -> tuple[Counter[str], int, list[str]]:
+    """How many mutations came to what, how many controls there are, and which of these were refused."""
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as where:
         folder = Path(where)
         (folder / "models").symlink_to(ROOT / "models")
-        print("| mutation | outcome | message |\n|---|---|---|")
         for name, content, named in mutations():
             result, message = outcome(content, folder)
             if result == "refused" and not ("params.yaml" in message and named in message):
                 result = "refused, unnamed"
             counts[result] += 1
             said = message.replace(str(folder / "params.yaml"), "params.yaml").replace("\n", " ").replace("|", "\\|")
-            print(f"| {name} | {result} | {said[:160]} |")
+            tell(f"| {name} | {result} | {said[:160]} |")
         wrong = [f"{key}: {value}" for key, value in CONTROLS if outcome(changed(key, value), folder)[0] != "accepted"]
-    total = sum(counts.values())
-    print(f"\n{total} mutations: {dict(counts)}; {len(CONTROLS)} controls, {len(wrong)} refused {wrong or ''}")
-    return int(counts["refused"] != total or bool(wrong))
+    return counts, len(CONTROLS), wrong
+
+
+def main() -> int:
+    print("| mutation | outcome | message |\n|---|---|---|")
+    counts, controls, wrong = count(print)
+    print(f"\n{counts.total()} mutations: {dict(counts)}; {controls} controls, {len(wrong)} refused {wrong or ''}")
+    return int(counts["refused"] != counts.total() or bool(wrong))
 
 
 if __name__ == "__main__":

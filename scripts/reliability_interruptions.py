@@ -1,0 +1,249 @@
+"""Kill, interrupt and starve `dvc repro` at random moments: a section of docs/reliability.md.
+
+Each stage is made from nothing, and struck once while it is at work; then the same command is given until it ends well.
+What then lies there is held against the files, and the dvc.lock, of a run that nothing disturbed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+from reliability_workplace import Workplace, environment
+
+STAGES = {
+    "edit": ("edit@phantom_lesion", "data/edits"),
+    "answer": ("answer@phantom-gemma3", "data/answers"),
+    "attribute": ("attribute@phantom-gemma3", "data/attributions"),
+    "score": ("score", "data/scores"),
+}
+TRIES = 120  # times that the same command is given, one second apart: an orphan of the first may still be at work
+GRACE = 10  # seconds in which workers have to end after their parent did
+LOOK = 0.02  # seconds between two looks at the processes
+WORKER, STAGE = "multiprocessing.spawn", "\0-m\0stages."  # in their command lines
+
+
+def section(place: Workplace, options: argparse.Namespace) -> list[str]:
+    """As many interruptions as are wanted and were not made yet; the table of all."""
+    found = place.found.setdefault("interruptions", [])
+    wanted = place.found.setdefault("undisturbed", {})
+    for stage in STAGES:
+        if stage not in wanted:
+            wanted[stage] = _undisturbed(place, stage)
+            place.keep()
+            place.log(f"{stage}, undisturbed: {wanted[stage]['spans']}")
+    turns = _turns(place, options)
+    end = time.monotonic() + 60 * options.minutes
+    for number in range(len(found), len(turns)):
+        if time.monotonic() > end:
+            place.log(f"{number} of {len(turns)} after {options.minutes} minutes; the same command goes on")
+            break
+        stage, way = turns[number]
+        rng = random.Random(f"{options.seed} {number}")
+        found.append({"stage": stage, "way": way} | _interrupt(place, stage, way, rng, wanted[stage]))
+        place.keep()
+        place.log(f"{number + 1}/{len(turns)} {found[-1]}")
+    return _lines(found)
+
+
+def complete(place: Workplace, options: argparse.Namespace) -> bool:
+    """Whether all interruptions that are wanted were made."""
+    return len(place.found.get("interruptions", ())) >= options.interruptions
+
+
+def _turns(place: Workplace, options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Each way in each stage in turn, shuffled; `score` has no workers, and a disk that is not its own is not filled."""
+    pairs = [
+        (stage, way)
+        for stage, way in itertools.product(STAGES, WAYS)
+        if (stage, way) != ("score", "kill -9 of a worker") and (place.found["full_disk"] or way != "the disk is full")
+    ]
+    turns = list(itertools.islice(itertools.cycle(pairs), options.interruptions))
+    random.Random(options.seed).shuffle(turns)
+    return turns
+
+
+def _lines(found: list[dict]) -> list[str]:
+    lines = ["| what happened | edit | answer | attribute | score | while it was at work | files lost | wrong exits | "
+             "workers left behind |", "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for name in (*WAYS, "**together**"):
+        of = [one for one in found if name in (one["way"], "**together**")]
+        stages = Counter(one["stage"] for one in of)
+        cells = [
+            *(stages[stage] for stage in STAGES),
+            *(sum(one[key] for one in of) for key in ("hit", "lost", "wrong", "left")),
+        ]
+        lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    same = sum(one["same"] for one in found)
+    return [
+        *lines,
+        "",
+        f"{same} of {len(found)} ended with the files and the dvc.lock of an undisturbed run, byte for byte.",
+    ]
+
+
+def _undisturbed(place: Workplace, stage: str) -> dict:
+    """What a stage makes from nothing, which must be what the first run made, and when its processes live."""
+    before = _made(place, stage)
+    _forget(place, stage)
+    process = _repro(place, stage)
+    seen: dict[str, list[float]] = {}
+    started = time.monotonic()
+    while process.poll() is None:
+        for kind, of in (("worker", WORKER), ("stage", STAGE)):
+            if _processes(place, of):
+                seen.setdefault(kind, []).append(time.monotonic() - started)
+        time.sleep(LOOK)
+    seen["dvc"] = [seen["stage"][0], time.monotonic() - started]
+    if _made(place, stage) != before:
+        sys.exit(f"{stage} does not repeat itself:\n{_said(place)}")
+    return before | {"spans": {kind: [round(times[0], 2), round(times[-1], 2)] for kind, times in seen.items()}}
+
+
+def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wanted: dict) -> dict:
+    """What came of one interruption.
+
+    ``hit``: it met something to harm; ``lost``: files that are missing, other, or too many at the end; ``wrong``:
+    commands that said that all was well while it was not, and ends that never came; ``left``: workers that outlived
+    their stage; ``tries``: how often the command was given again; ``same``: files and lock are those of the
+    undisturbed run.
+    """
+    kind, strike = WAYS[way]
+    first, last = wanted["spans"][kind]
+    _forget(place, stage)
+    process = _repro(place, stage)
+    of = WORKER if kind == "worker" else STAGE
+    while process.poll() is None and not _processes(place, of):
+        time.sleep(LOOK)
+    time.sleep(rng.uniform(0, last - first))
+    hit = process.poll() is None and strike(place, process, rng)
+    process.wait()
+    (place.folder / "ballast").unlink(missing_ok=True)
+    wrong = int(process.returncode == 0 and _files(place, stage) != wanted["files"])
+    left = 0 if way == "kill -9 of dvc" else _left(place)  # there the stage goes on, and its workers with it
+    for tries in range(1, TRIES + 1):
+        again = _repro(place, stage)
+        if again.wait() == 0:
+            break
+        time.sleep(1)
+    made = _made(place, stage)
+    lost = len(dict(made["files"].items() ^ wanted["files"].items()))
+    same = made == {"files": wanted["files"], "lock": wanted["lock"]}
+    wrong += int(again.returncode != 0) + int(again.returncode == 0 and not same)
+    if wrong or lost or left:
+        place.log(_said(place))
+    return {"hit": int(hit), "lost": lost, "wrong": wrong, "left": left, "tries": tries, "same": int(same)}
+
+
+def _left(place: Workplace) -> int:
+    """Workers that are there although their stage has ended."""
+    end = time.monotonic() + GRACE
+    while (left := len(_processes(place, WORKER))) and time.monotonic() < end:
+        time.sleep(LOOK)
+    return left
+
+
+def _repro(place: Workplace, stage: str) -> subprocess.Popen:
+    """Start ``dvc repro`` of one stage in a process group of its own; DVC's cache of runs is not used."""
+    command = [sys.executable, "-m", "dvc", "repro", "--no-run-cache", "--single-item", STAGES[stage][0]]
+    with (place.base / "said.txt").open("w") as said:  # a pipe would be held open by what outlives dvc
+        return subprocess.Popen(
+            command, cwd=place.folder, env=environment(place.folder), start_new_session=True, stdout=said,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def _said(place: Workplace) -> str:
+    return (place.base / "said.txt").read_text()
+
+
+def _made(place: Workplace, stage: str) -> dict:
+    """The files of a stage, and the lock of all."""
+    lock = place.folder / "dvc.lock"
+    return {"files": _files(place, stage), "lock": yaml.safe_load(lock.read_text()) if lock.exists() else None}
+
+
+def _files(place: Workplace, stage: str) -> dict[str, str]:
+    """The SHA-256 of each file of a stage's outputs."""
+    folder = place.folder / STAGES[stage][1]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".gitignore"]
+    if stage == "score":  # faithfulness writes beside it
+        paths = [path for path in paths if path.stem != "faithfulness"]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def _forget(place: Workplace, stage: str) -> None:
+    """Remove what a stage made, and all that was kept on the way there."""
+    for name in _files(place, stage):
+        (place.folder / STAGES[stage][1] / name).unlink()
+    for kept in (".progress", ".dvc/cache"):  # DVC would fetch the outputs from there, and run nothing
+        shutil.rmtree(place.folder / kept, ignore_errors=True)
+
+
+def _processes(place: Workplace, of: str) -> list[int]:
+    """The processes at work in the copy whose command line holds ``of``."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if of in (folder / "cmdline").read_text() and (folder / "cwd").resolve() == place.folder:
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+Strike = Callable[[Workplace, subprocess.Popen, random.Random], bool]
+
+
+def _kill(of: str) -> Strike:
+    def kill(place: Workplace, process: subprocess.Popen, rng: random.Random) -> bool:
+        chosen = _processes(place, of)
+        if chosen:
+            os.kill(rng.choice(chosen), signal.SIGKILL)
+        return bool(chosen)
+
+    return kill
+
+
+def _kill_dvc(place: Workplace, process: subprocess.Popen, rng: random.Random) -> bool:
+    process.kill()
+    return True
+
+
+def _interrupted(place: Workplace, process: subprocess.Popen, rng: random.Random) -> bool:
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    return True
+
+
+def _full_disk(place: Workplace, process: subprocess.Popen, rng: random.Random) -> bool:
+    """Fill the file system of the copy, which is one of its own, until the command has ended."""
+    with (place.folder / "ballast").open("wb", buffering=0) as ballast:
+        for size in (1 << 20, 1 << 10, 1):
+            try:
+                while True:
+                    ballast.write(b"\0" * size)
+            except OSError:
+                pass
+    return True
+
+
+#: What happens, whose life the moment is drawn from, and how it is done.
+WAYS: dict[str, tuple[str, Strike]] = {
+    "kill -9 of a worker": ("worker", _kill(WORKER)),
+    "kill -9 of the stage": ("stage", _kill(STAGE)),
+    "kill -9 of dvc": ("dvc", _kill_dvc),
+    "Ctrl-C": ("dvc", _interrupted),
+    "the disk is full": ("dvc", _full_disk),
+}
