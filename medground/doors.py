@@ -41,14 +41,14 @@ class Door(Generic[T]):
         return thing
 
     def names(self) -> list[str]:
-        """All names, those of the package first, each in the order of registration."""
+        """All names, sorted: what was imported first, and by whom, makes no difference."""
         self._fill()
-        return list(self._known)
+        return sorted(self._known)
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """Names and what they stand for."""
+        """Names and what they stand for, in the order of `names`."""
         self._fill()
-        return iter(list(self._known.items()))
+        return iter(sorted(self._known.items(), key=lambda item: item[0]))
 
     def get(self, name: str) -> T:
         """What is known as ``name``. Raises MedgroundError that lists the names there are.
@@ -58,7 +58,7 @@ class Door(Generic[T]):
         """
         if name not in self:
             raise MedgroundError(
-                f"there is no {self.what} {name!r}; known: {', '.join(self._known)}. A package of your own brings more "
+                f"there is no {self.what} {name!r}; known: {', '.join(sorted(self._known))}. A package of your own brings more "
                 f"through the entry point group {self.group}"
             )
         return self._known[name]

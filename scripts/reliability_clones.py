@@ -27,6 +27,7 @@ def pull(place: Workplace, options: argparse.Namespace) -> list[str]:
     """Push to a remote, pull in a second clone, and use what came."""
     store, clone = place.base / "store", place.base / "pulled"
     _away(store, clone)
+    place.made()
     place.run("dvc", "commit", "--force")  # the interruptions empty the cache
     place.run("dvc", "remote", "add", "--default", "--force", "storage", str(store))
     place.run("git", "commit", "--quiet", "--all", "--message", "Where the data is")
@@ -40,7 +41,7 @@ def pull(place: Workplace, options: argparse.Namespace) -> list[str]:
     rows = {
         "`dvc push`": pushed.splitlines()[-1],
         "`dvc pull` in a second clone": pulled.splitlines()[-1],
-        "files of the pipeline that came / that are other than in the first": f"{len(second)} / {_other(first, second)}",
+        "files that came / that are other than in the first": f"{len(second)} / {_other(first, second)}",
         "`dvc status` there": place.run("dvc", "status", where=clone).splitlines()[-1],
         "stages that `dvc repro` runs there": len(ran),
         "`medground board --split test`": "the same" if shown[0] == shown[1] and "exit" not in shown[1] else "another",
@@ -55,6 +56,7 @@ def reproduced(place: Workplace, options: argparse.Namespace) -> list[str]:
     """Compute everything in a fresh clone that has the CT and nothing else, and compare with the lock."""
     clone = place.base / "computed"
     _away(clone)
+    place.made()
     place.run("git", "clone", "--quiet", str(place.folder), str(clone), where=place.base)
     shutil.copytree(place.folder / "data/raw/ct", clone / "data/raw/ct")
     said = place.run("dvc", "repro", "--no-run-cache", where=clone)

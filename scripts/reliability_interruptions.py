@@ -64,7 +64,7 @@ def complete(place: Workplace, options: argparse.Namespace) -> bool:
 
 
 def _turns(place: Workplace, options: argparse.Namespace) -> list[tuple[str, str]]:
-    """Each way in each stage in turn, shuffled; `score` has no workers, and a disk that is not its own is not filled."""
+    """Each way in each stage, shuffled; `score` has no workers, and a disk that others use is not filled."""
     pairs = [
         (stage, way)
         for stage, way in itertools.product(STAGES, WAYS)
@@ -133,7 +133,7 @@ def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wante
     (place.folder / "ballast").unlink(missing_ok=True)
     wrong = int(process.returncode == 0 and _files(place, stage) != wanted["files"])
     left = 0 if way == "kill -9 of dvc" else _left(place)  # there the stage goes on, and its workers with it
-    for tries in range(1, TRIES + 1):
+    for tries in range(1, TRIES + 1):  # noqa: B007, it is told below
         again = _repro(place, stage)
         if again.wait() == 0:
             break

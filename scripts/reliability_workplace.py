@@ -35,19 +35,26 @@ class Workplace:
         self.base, self.folder, self.log = folder, folder / "copy", log
         self._kept = folder / "found.json"
         self.found: dict = files.read_json(self._kept) if self._kept.exists() else {}
-        if self.found.get("of") == _digest() and (self.folder / "data/scores/scores.parquet").exists():
-            log(f"going on in {folder}")
-            return
-        if folder.exists() and not self._kept.exists():
+        if folder.exists() and not self.found:
             sys.exit(f"{folder} is there already, and this script did not make it; remove it")
-        self.remove()
-        self.folder.mkdir(parents=True)
-        self.found = {"of": _digest(), "full_disk": self._mount()}
-        self.keep()
-        self._fill()
-        log("the undisturbed run")
-        said = self.run("dvc", "repro", "--no-run-cache")
-        if not (self.folder / "data/board/board.parquet").exists():
+        if self.found.get("of") == _digest() and (self.folder / "dvc.yaml").exists():
+            log(f"going on in {folder}")
+        else:
+            self.remove()
+            self.folder.mkdir(parents=True)
+            self.found = {"of": _digest(), "full_disk": self._mount()}
+            self.keep()
+            self._fill()
+            log(f"a copy of the repository with few patients is in {self.folder}")
+        self.made("score", "data/scores/scores.parquet")
+
+    def made(self, stage: str = "", proof: str = "data/hub/README.md") -> None:
+        """Run the pipeline, undisturbed, to a stage or to its end; nothing happens where that was done."""
+        if (self.folder / proof).exists():
+            return
+        self.log(f"the undisturbed run{f' to {stage}' if stage else ''}")
+        said = self.run("dvc", "repro", "--no-run-cache", *filter(None, [stage]))
+        if not (self.folder / proof).exists():
             sys.exit(f"the undisturbed run failed:\n{said}")
         self.run("git", "add", "--all")
         self.run("git", "commit", "--quiet", "--message", "Made")

@@ -22,15 +22,18 @@ SCHEMA = pa.schema([pa.field("item", pa.int64(), False), pa.field("square", pa.i
 
 @dataclass
 class Square:
-    """Squares, slowly; leaves a trace of each batch and of each load of its `model`; may misbehave at one item."""
+    """Squares; leaves a trace of each batch and of each load of its `model`; may misbehave at one item, and may wait
+    until ``team`` workers are there."""
 
     trace: Path
     at: int = -1
     does: str = "nothing"
+    team: int = 1
 
     def __call__(self, items):
         assert self.model == 2
-        time.sleep(0.3)
+        while len({path.name.split("_")[1] for path in self.trace.glob("load_*")}) < self.team:
+            time.sleep(0.05)
         (self.trace / f"{os.getpid()}_{items[0]}_{time.monotonic_ns()}").touch()
         if self.at in items:
             if self.does == "raise":
@@ -76,13 +79,13 @@ def test_a_node_killed_in_the_middle_changes_nothing(cluster, tmp_path, monkeypa
     real_wait = ray.wait
 
     def kill_then_wait(*args, **kwargs):
-        if cluster.second and len(batches(trace)) >= 6:
+        if cluster.second and len(batches(trace)) >= 6 and len({pid for pid, *_ in batches(trace)}) == 2:
             cluster.remove_node(cluster.second, allow_graceful=False)
             cluster.second = None
         return real_wait(*args, **kwargs)
 
     monkeypatch.setattr(ray, "wait", kill_then_wait)
-    got = table("ray", Square(trace))
+    got = table("ray", Square(trace, team=2))
     assert cluster.second is None, "the node was to be killed during the run"
     done = batches(trace)
     assert len({pid for pid, *_ in done}) >= 2

@@ -73,12 +73,17 @@ def test_a_source_without_terms_is_refused_where_it_registers_and_before_a_gpu_i
     assert issubclass(kind, Source)
 
 
+UNKNOWN = (
+    "sources[0] is 'clinic'; known: imagenome, nih_cxr, padchest_gr, phantom_lesion, phantom_region, table, vindr_cxr\n"
+)
+
+
 @pytest.mark.parametrize(
     ("stage", "words", "chosen", "message"),
     [
         ("edit", ["--source", "clinic"], "phantom_region", "'clinic' does not declare what may leave"),
-        ("edit", ["--source", "clinic"], "clinic", "sources[0] is 'clinic'; known: "),
-        ("answer", ["--model", "phantom-gemma3"], "clinic", "sources[0] is 'clinic'; known: "),
+        ("edit", ["--source", "clinic"], "clinic", UNKNOWN),
+        ("answer", ["--model", "phantom-gemma3"], "clinic", UNKNOWN),
     ],
 )
 def test_edit_and_answer_refuse_films_of_unknown_terms(stage, words, chosen, message, tmp_path, monkeypatch, capsys):

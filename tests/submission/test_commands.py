@@ -1,6 +1,8 @@
 """The commands, on a small benchmark on disk."""
 
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from medground import records, submission
+from medground import files, records, submission
 from medground.cli import app, main
 from medground.errors import MedgroundError
 from medground.images import write_film
@@ -16,10 +18,11 @@ from medground.ranking import Results
 from medground.scoring import score_entry
 from medground.scoring.entries import Entry, method_entry, score_entries, summarise
 from medground.scoring.tables import dataset_version, load_cases
-from medground.submission.preview import NAME, preview
+from medground.submission.preview import NAME, against_board, preview
 from medground.submission.writer import write_rows
 
 pytestmark = pytest.mark.usefixtures("in_process")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -192,6 +195,39 @@ def test_preview_equals_the_board(data, entry):
     own = Entry("x", "submission", (entry / "attributions.parquet",))
     results = Results.of(score_entries([own], loaded, data / "cache"), loaded)
     assert row["iou"] == pytest.approx(np.mean(results.values["iou"]))
+
+
+def test_score_says_what_the_board_says_to_the_last_digit(data, entry, card, maps, tmp_path, monkeypatch):
+    """The stages put the entry on a board of other draws than the defaults; beforehand, `score` says the same of it."""
+    values = yaml.safe_load((ROOT / "profiles/phantom.yaml").read_text())
+    values |= {"models": ["a", "b"], "methods": ["whole_film"], "seed": 7}
+    values["rank"] |= {"resamples": 173, "level": 0.8}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    for model in "ab":
+        files.write_json({"model_type": "none"}, tmp_path / "models" / model / "config.json")
+    files.write_json({}, data / "sanity/sanity.json")
+    files.write_json({"kept_of_right": {}}, data / "cases/filter.json")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    for _ in range(2):  # without the entry, then with it
+        import_module("stages.score").main()
+        import_module("stages.rank").main()
+        if not Path("submissions").exists():
+            said = {split: run("score", entry, "--split", split) for split in ("dev", "test", "all")}
+            foreseen = {split: against_board(entry, data, split)[1] for split in said}
+            prepared = submission.prepare(entry, load_cases(data), Path("submissions"))
+    board = records.read_rows("data/board/board.parquet", records.BOARD)
+    for split, rows in foreseen.items():
+        assert said[split].exit_code == 0
+        stands = {row["entry"]: row for row in board if (row["track"], row["split"]) == ("all", split)}
+        assert set(stands) == {"whole_film", prepared.name}
+        for row in rows:
+            name = prepared.name if row["entry"] == NAME else row["entry"]
+            other = {"entry", "seconds", "sanity"}  # what an author says, and what is not measured here
+            assert {key: row[key] for key in set(row) - other} == {key: stands[name][key] for key in set(row) - other}
+        shown = run("board", "--split", split).output
+        line = next(line for line in shown.splitlines() if prepared.name in line)
+        assert line.replace(prepared.name, NAME).split() in [line.split() for line in said[split].output.splitlines()]
 
 
 def test_a_pull_request_on_the_hub(data, entry, tmp_path, monkeypatch):

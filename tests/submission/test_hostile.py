@@ -183,12 +183,19 @@ def test_any_values_get_a_report_and_a_score(entry, cases, in_process, rows):
     from medground.scoring import METRICS, score_entry
     from medground.scoring.tables import read_attributions
 
+    asked = {metric.name for metric in METRICS.that_need("regions")}  # the cases here have regions, and no causes
+
     path = entry / "attributions.parquet"
     pq.write_table(pa.Table.from_pylist(rows, pa.schema(TYPES)), path)
     report = submission.validate(entry, cases)
     assert not report.valid  # six of the eight cases are missing at least
-    for row in score_entry("any", read_attributions(path), cases):
-        assert all(0 <= row[name] <= 1 for name in METRICS if name in row)
+    scored = score_entry("any", read_attributions(path), cases)
+    assert [(row["case_id"], row["protocol"]) for row in scored] == [
+        (case["case_id"], protocol) for case in cases for protocol in ("medground", "published")
+    ]
+    for row in scored:
+        assert set(row) & set(METRICS) == asked
+        assert all(0 <= row[name] <= 1 for name in asked)
 
 
 FUZZ = """
