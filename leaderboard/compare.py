@@ -30,16 +30,17 @@ def choose(board: pd.DataFrame) -> tuple[str, str, str, str]:
     return first, second, split or "test", metric
 
 
-def pair(first: str, second: str, split: str, metric: str) -> pd.DataFrame:
-    """The ranked cases of a split with both scores: columns a, b, difference beside those of the cases."""
+def pair(first: str, second: str, split: str, metric: str) -> tuple[pd.DataFrame, int]:
+    """The ranked cases of a split with both scores: columns a, b, difference beside those of the cases. And of how many
+    cases a deployment that keeps their regions back has no single scores."""
     known = tables.cases()
     ranked = known[known.kept & (known.control == "honest") & (known.split.isin([split]) | (split == "all"))]
     scores = tables.scores((first, second)).pivot(index="case_id", columns="entry", values=metric)
     both = ranked.join(scores.reindex(columns=[first, second]).set_axis(["a", "b"], axis=1), on="case_id")
-    absent = both.split.map(tables.hidden).astype(bool) & both[["a", "b"]].isna().all(axis=1)
-    both = both[~absent]  # a deployment that keeps test regions back has no single scores of them
+    back = both.split.map(tables.hidden).astype(bool) & both[["a", "b"]].isna().all(axis=1)
+    both = both[~back]
     both[["a", "b"]] = both[["a", "b"]].fillna(0.0)  # a missing case scores the worst value
-    return both.assign(difference=both.a - both.b)
+    return both.assign(difference=both.a - both.b), int(back.sum())
 
 
 def difference(both: pd.DataFrame) -> dict:
@@ -127,10 +128,18 @@ else:
     if first == second:
         st.info("Choose two different entries.", icon=":material/compare_arrows:")
     else:
-        both = pair(first, second, split, metric)
-        if both.empty:
-            st.info("No ranked case is in this split, or its scores are kept back.", icon=":material/inbox:")
+        both, back = pair(first, second, split, metric)
+        if both.empty and back:
+            st.info(
+                f"The scores of the {back:,} single cases of this split are kept back here: from many of them a region "
+                "follows. The board has their means. Choose the split dev to compare case by case.",
+                icon=":material/lock:",
+            )
+        elif both.empty:
+            st.info("No ranked case is in this split.", icon=":material/inbox:")
         else:
+            if back:
+                st.caption(f"{back:,} cases of the split test are left out: their single scores are kept back here.")
             verdict(difference(both), first, second, metric)
             parts(both, first, second, metric)
             extremes(both, first, second)

@@ -57,9 +57,10 @@ class Door(Generic[T]):
         broken is in nobody's way who does not ask for it.
         """
         if name not in self:
+            known = ", ".join(sorted(self._known))
             raise MedgroundError(
-                f"there is no {self.what} {name!r}; known: {', '.join(sorted(self._known))}. A package of your own brings more "
-                f"through the entry point group {self.group}"
+                f"there is no {self.what} {name!r}; known: {known}. A package of your own brings more through the "
+                f"entry point group {self.group}"
             )
         return self._known[name]
 

@@ -31,7 +31,8 @@ STAGES = {
 }
 TRIES = 120  # times that the same command is given, one second apart: an orphan of the first may still be at work
 GRACE = 10  # seconds in which workers have to end after their parent did
-LOOK = 0.02  # seconds between two looks at the processes
+LOOK = 0.03  # seconds between two looks at the processes
+AIMS = 5  # times that a stage is made anew where the moment was missed: a stroke that meets nothing is none
 WORKER, STAGE = "multiprocessing.spawn", "\0-m\0stages."  # in their command lines
 
 
@@ -43,7 +44,7 @@ def section(place: Workplace, options: argparse.Namespace) -> list[str]:
         if stage not in wanted:
             wanted[stage] = _undisturbed(place, stage)
             place.keep()
-            place.log(f"{stage}, undisturbed: {wanted[stage]['spans']}")
+            place.log(f"{stage}, undisturbed: {wanted[stage]['seconds']} s, {wanted[stage]['batches']} batches")
     turns = _turns(place, options)
     end = time.monotonic() + 60 * options.minutes
     for number in range(len(found), len(turns)):
@@ -52,7 +53,11 @@ def section(place: Workplace, options: argparse.Namespace) -> list[str]:
             break
         stage, way = turns[number]
         rng = random.Random(f"{options.seed} {number}")
-        found.append({"stage": stage, "way": way} | _interrupt(place, stage, way, rng, wanted[stage]))
+        for _ in range(AIMS):
+            one = _interrupt(place, stage, way, rng, wanted[stage])
+            if one["hit"] or one["wrong"] or one["lost"] or one["left"]:
+                break
+        found.append({"stage": stage, "way": way} | one)
         place.keep()
         place.log(f"{number + 1}/{len(turns)} {found[-1]}")
     return _lines(found)
@@ -95,21 +100,15 @@ def _lines(found: list[dict]) -> list[str]:
 
 
 def _undisturbed(place: Workplace, stage: str) -> dict:
-    """What a stage makes from nothing, which must be what the first run made, and when its processes live."""
+    """What a stage makes from nothing, which must be what the first run made, and in how many batches."""
     before = _made(place, stage)
     _forget(place, stage)
-    process = _repro(place, stage)
-    seen: dict[str, list[float]] = {}
     started = time.monotonic()
-    while process.poll() is None:
-        for kind, of in (("worker", WORKER), ("stage", STAGE)):
-            if _processes(place, of):
-                seen.setdefault(kind, []).append(time.monotonic() - started)
-        time.sleep(LOOK)
-    seen["dvc"] = [seen["stage"][0], time.monotonic() - started]
+    _repro(place, stage).wait()
+    took = round(time.monotonic() - started, 1)
     if _made(place, stage) != before:
         sys.exit(f"{stage} does not repeat itself:\n{_said(place)}")
-    return before | {"spans": {kind: [round(times[0], 2), round(times[-1], 2)] for kind, times in seen.items()}}
+    return before | {"batches": _batches(place), "seconds": took}
 
 
 def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wanted: dict) -> dict:
@@ -121,13 +120,9 @@ def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wante
     undisturbed run.
     """
     kind, strike = WAYS[way]
-    first, last = wanted["spans"][kind]
     _forget(place, stage)
     process = _repro(place, stage)
-    of = WORKER if kind == "worker" else STAGE
-    while process.poll() is None and not _processes(place, of):
-        time.sleep(LOOK)
-    time.sleep(rng.uniform(0, last - first))
+    batches = _wait(place, process, kind, rng, wanted["batches"], wanted["seconds"])
     hit = process.poll() is None and strike(place, process, rng)
     process.wait()
     (place.folder / "ballast").unlink(missing_ok=True)
@@ -144,7 +139,30 @@ def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wante
     wrong += int(again.returncode != 0) + int(again.returncode == 0 and not same)
     if wrong or lost or left:
         place.log(_said(place))
-    return {"hit": int(hit), "lost": lost, "wrong": wrong, "left": left, "tries": tries, "same": int(same)}
+    found = {"hit": int(hit), "lost": lost, "wrong": wrong, "left": left, "tries": tries, "same": int(same)}
+    return found | {"batches": batches, "of": wanted["batches"]}
+
+
+def _wait(
+    place: Workplace, process: subprocess.Popen, kind: str, rng: random.Random, batches: int, seconds: float
+) -> int:
+    """Wait for a random moment of a stage's work, by how many batches it has kept, so that a busy machine does not move
+    it; how many there were. ``batches`` and ``seconds`` are what the stage takes undisturbed.
+
+    Before the first: its processes are starting. After the last: it writes its table, and dvc takes note of it.
+    """
+    after = rng.randint(-1 if kind != "worker" else 0, batches if kind != "worker" else max(0, batches - 1))
+    of = WORKER if kind == "worker" else STAGE
+    while process.poll() is None and not (_processes(place, of) and (after < 1 or _batches(place) >= after)):
+        time.sleep(LOOK)
+    if after or kind != "worker":
+        time.sleep(rng.uniform(0, seconds / (batches + 2) / 2))
+    return _batches(place)
+
+
+def _batches(place: Workplace) -> int:
+    """The batches that are kept; parts of a batch are written under another name until they are whole."""
+    return len([path for path in place.folder.glob(".progress/*/*/*.parquet") if not path.name.startswith(".")])
 
 
 def _left(place: Workplace) -> int:

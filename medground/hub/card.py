@@ -14,6 +14,7 @@ import yaml
 
 from ..scoring import METRICS
 from ..scoring.boxes import MAX_BOXES, MIN_AREA, QUANTILE
+from ..verification.causes import GIVE_AWAY, KEPT_BACK
 from . import croissant, licences, tables
 from .facts import Facts, share
 from .licences import Kind
@@ -125,10 +126,16 @@ methods that the pipeline ran."""
 def _drawn(facts: Facts) -> str:
     """What part of the verified cases the benchmark has, where it has not all."""
     cases, verified = len(facts.cases), facts.total["kept"]
-    if cases == verified:
+    pairs = len({row["pair"] for row in facts.cases if row["pair"]})
+    if cases == verified and not pairs:
         return ""
     most = facts.made_by.get("settings", {}).get("verify", {}).get("max_per_group")
     bound = f", at most {most} of each model, mode, source and finding" if most else ""
+    if pairs:
+        return (
+            f"The benchmark has **{cases:,} cases**: what was drawn from these by chance{bound}, and pairs, two "
+            f"models that say the same of one film from different causes ({pairs:,} of them on dev). "
+        )
     return f"From these, the **{cases:,} cases** of the benchmark were drawn by chance{bound}. "
 
 
@@ -187,27 +194,33 @@ column counts what also passed the ones before it.
 
 {_table(facts.counts("model", "mode", "source"))}
 
-By finding{", where the source lets its name leave" if facts.restricted else ""}, both modes and all sources together:
+By finding{", where the source lets its name leave" if facts.restricted else ""}, both modes and all sources together\
+{"; of models that were taught other causes, their dev cases alone" if facts.taught else ""}:
 
 {_table(named)}"""
 
 
 def _proof(facts: Facts) -> str:
-    controls = {row["control"]: row for row in facts.counts("control")}
-    if "shortcut" not in controls:
+    kinds = {row["control"]: row for row in facts.counts("control") if row["control"]}
+    others = [row for name, row in kinds.items() if name != "honest"]
+    if not others or "honest" not in kinds:
         return """## The causal proof
 
-No model with a known shortcut is in these tables, so they do not show by themselves what the filter rejects; the
-phantom profile does."""
-    honest, shortcut = controls["honest"], controls["shortcut"]
+No model with other causes than the finding is in these tables, so they do not show by themselves what the filter
+rejects; the phantom profile does."""
+    kept = [
+        f"**{row['kept of right']}** of the {name} ones ({row['kept']:,} of {row['right']:,})"
+        for name, row in (("honest", kinds["honest"]), *((row["control"], row) for row in others))
+    ]
+    split = " of dev" if facts.taught else ""
+    table = [row for row in facts.counts("control", "model", "mode") if row["control"]]
     return f"""## The causal proof
 
-The phantom's models have known causes. *Honest* ones learned to see the finding; a *shortcut* one answers some findings
-from a marker in the corner of the film. Both can be right, but only the first should pass the filter: it kept
-**{honest["kept of right"]}** of the honest right answers ({honest["kept"]:,} of {honest["right"]:,}) and
-**{shortcut["kept of right"]}** of the shortcut's ({shortcut["kept"]:,} of {shortcut["right"]:,}).
+The phantom's models have known causes. *Honest* answers come from the finding; the others were taught to come from a
+mark on the film, alone or together with the finding. All can be right, but only the first should pass the filter. Of
+the right answers{split} it kept {", ".join(kept[:-1])} and {kept[-1]}.
 
-{_table(facts.counts("control", "model", "mode"))}"""
+{_table(table)}"""
 
 
 def _baselines(facts: Facts) -> str:
@@ -256,7 +269,7 @@ def _protocols(facts: Facts) -> str:
 A map becomes boxes: pixels at or above the {QUANTILE:g} quantile of those above its minimum, joined in 8-connected
 components of at least {MIN_AREA} pixels, the tight boxes of the {MAX_BOXES} with the highest mean heat. Under
 `medground`, which ranks, boxes are half-open, maps are compared in the film's native pixels, and a case that is
-missing, or whose map is constant or not finite, scores the worst value. `paper` is the published scorer, bit for bit,
+missing, or whose map is constant or not finite, scores the worst value. `published` is the paper's scorer, bit for bit,
 so that published numbers can be compared (`iou_published`)."""
 
 
@@ -307,7 +320,16 @@ def _stays(facts: Facts) -> str:
         if facts.restricted
         else ""
     )
-    return f"## What stays back\n\n{_table(rows)}{restricted}{hidden}"
+    told = [f"`{name}`" for name in GIVE_AWAY if name in {column.name for column in tables.CONFIGS["direct"]}]
+    causes = (
+        f"\n\nWhat an answer depends on is kept back for the split {KEPT_BACK}: {', '.join(told)} are empty there. Of "
+        f"models that were taught causes, the filter's counts on {KEPT_BACK} are of all findings together, and "
+        "`direct.json` and `reasoning.json` have their dev cases alone. On dev all of it is here; a model that answers "
+        "a finding from a mark on dev does so on test."
+        if facts.taught
+        else f"\n\n{', '.join(told)} are empty in the split {KEPT_BACK}: they could tell what an answer depends on."
+    )
+    return f"## What stays back\n\n{_table(rows)}{restricted}{hidden}{causes}"
 
 
 def _datasheet(facts: Facts) -> str:

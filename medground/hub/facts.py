@@ -6,8 +6,6 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from . import licences, tables
 from .licences import Kind
 
@@ -33,7 +31,7 @@ class Facts:
     def rows(self, config: str, columns: list[str] | None = None, split: str | None = None) -> list[dict]:
         """The rows of a config, or of one of its splits."""
         found = [shard for name, shards in self.shards[config].items() if split in (None, name) for shard in shards]
-        return [row for shard in found for row in pq.read_table(shard, columns=columns).to_pylist()]
+        return [row for shard in found for row in tables.read_shard(shard, columns).to_pylist()]
 
     def counts(self, *by: str) -> list[dict]:
         """The filter's counts for each value of the columns ``by``, and the share of the right that was kept."""
@@ -45,6 +43,11 @@ class Facts:
             dict(zip(by, key, strict=True)) | count | {"kept of right": share(count["kept"], count["right"])}
             for key, count in sorted(sums.items())
         ]
+
+    @property
+    def taught(self) -> bool:
+        """Whether some models were taught other causes than the finding."""
+        return any(row["control"] not in ("honest", None) for row in self.retention)
 
     @property
     def phantom(self) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,6 +16,9 @@ import pyarrow as pa
 from .. import files, folders, records
 from ..errors import MedgroundError
 from ..lvlm.verdict import parse_verdict
+from ..scoring.tables import benchmarked
+from ..verification.causes import KEPT_BACK, exported
+from ..verification.gates import retention
 from . import card, guard
 from .facts import COUNTS
 from .hidden import hidden
@@ -42,7 +45,7 @@ def build(data: Path | str, out: Path | str, *, hide_test_regions: bool = False)
             for split, rows in splits.items():
                 _write(partial / config, split, rows, config)
         for mode, answers in tables.records.items():
-            _write_records(partial / f"{mode}.json", answers)
+            _write_records(partial / f"{mode}.json", [answer for answer in answers if tables.may_tell(answer)])
         card.write(partial, tables.made_by, hidden=hide_test_regions)
         guard.check(partial)
 
@@ -54,20 +57,28 @@ class Tables:
         self.root = data.parent
         cases = records.read_rows(data / "cases" / "cases.parquet", records.CASES)
         self.made_by = records.made_by(data / "cases" / "cases.parquet")
-        self.cases = sorted((case for case in cases if case["kept"]), key=_case_order)
+        self.cases = sorted((case for case in cases if benchmarked(case)), key=_case_order)
         if not self.cases:
             raise MedgroundError(f"{data}/cases/cases.parquet keeps no case; there is nothing to export")
+        self.taught = {case["model"] for case in cases if case["control"] != "honest"}
+        self.retention = {
+            split: _retention(cases, split, self.taught if split == KEPT_BACK else set()) for split in SPLITS
+        }
         self.samples = {
             (sample["source"], sample["index"]): sample
             for name in sorted({case["source"] for case in cases})
             for sample in records.read_rows(data / "samples" / name / "samples.parquet", records.SAMPLES)
         }
-        self.retention = _read_json(data / "cases" / "retention.json")
         self.records = {mode: _read_json(data / f"cases/{mode}.json") for mode in sorted({c["mode"] for c in cases})}
         self.board = records.read_rows(data / "board" / "board.parquet", records.BOARD)
         self.revisions = {
             model: _revision(data / "answers" / f"{model}.parquet") for model in sorted({c["model"] for c in cases})
         }
+
+    def may_tell(self, record: dict) -> bool:
+        """Whether the paper's files may have a record: that it is there says that the filter kept the case."""
+        split = self.samples[record["dataset"], record["index"]]["split"]
+        return split != KEPT_BACK or record["model"] not in self.taught
 
     def sample(self, case: dict) -> dict:
         """The sample that a case asks about."""
@@ -96,7 +107,7 @@ def _rows(tables: Tables, hide_test_regions: bool) -> dict[str, dict[str, Iterab
             for mode in tables.records
         },
         "films": {split: _films(tables, split) for split in SPLITS},
-        "retention": {"total": _retention(tables.retention)},
+        "retention": tables.retention,
         "baselines": {split: _baselines(tables, split) for split in SPLITS},
     }
 
@@ -104,7 +115,7 @@ def _rows(tables: Tables, hide_test_regions: bool) -> dict[str, dict[str, Iterab
 def _case(case: dict, tables: Tables, hide_regions: bool) -> dict:
     sample = tables.sample(case)
     row = {
-        **case,
+        **exported(case),
         "revision": tables.revisions[case["model"]],
         "film": film_key(sample),
         "width": sample["width"],
@@ -147,16 +158,22 @@ def _films(tables: Tables, split: str) -> Iterator[dict]:
         yield _withheld(row, "films")
 
 
-def _retention(counts: list[dict]) -> list[dict]:
-    """The filter's counts; over all findings where a source does not let their names leave."""
+def _retention(cases: Iterable[dict], split: str, closed: Set[str]) -> list[dict]:
+    """The filter's counts of a split; over all findings where a source does not let their names leave.
+
+    Of the models of ``closed`` they are of all findings and all kinds of causes together: one by one they would say
+    what each model was taught to answer from.
+    """
     sums: dict[tuple, dict] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
-    for row in counts:
-        finding = row["finding"] if may_leave(row["source"], Kind.TEXT) else None
-        total = sums[row["model"], row["mode"], row["source"], finding or "", row["control"]]
+    passed = ({**case, "kept": case["reason"] in ("kept", "surplus")} for case in cases if case["split"] == split)
+    for row in retention(passed):  # surplus: verified, but not drawn
+        told = row["model"] not in closed
+        finding = row["finding"] if told and may_leave(row["source"], Kind.TEXT) else ""
+        total = sums[row["model"], row["mode"], row["source"], finding, row["control"] if told else ""]
         for name in COUNTS:
             total[name] += row[name]
     return [
-        {"model": model, "mode": mode, "source": name, "finding": finding or None, "control": control, **total}
+        {"model": model, "mode": mode, "source": name, "finding": finding or None, "control": control or None, **total}
         for (model, mode, name, finding, control), total in sorted(sums.items())
     ]
 

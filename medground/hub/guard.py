@@ -52,6 +52,7 @@ _FORMS = {  # of keys, in rows of sources whose pixels may not leave
     "mode": r"direct|reasoning",
     "split": r"dev|test|all",
     "control": r"[\w -]{1,40}",
+    "pair": r"[0-9a-f]{12}",
     "film": r"[\w-]{1,80}",
     "patient_id": r"[\w.-]{1,80}",
     "sha256": r"[0-9a-f]{64}",
@@ -124,7 +125,7 @@ def _shard(path: Path, named: set[str]) -> list[str]:
     if config not in CONFIGS:
         return [f"{config} is not a declared config"]
     kinds = {column.name: column.kind for column in CONFIGS[config]}
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         problems = [f"metadata key {key.decode()}" for key in file.metadata.metadata or {} if key not in _METADATA]
         problems += [f"column {name} is not declared" for name in file.schema_arrow.names if name not in kinds]
         if problems:

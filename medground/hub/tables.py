@@ -6,12 +6,15 @@ The Arrow schemas carry the features as `datasets` writes them, so that a shard 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .. import records
+from ..errors import MedgroundError
 from ..ranking import board_columns
 from .licences import Kind
 
@@ -34,11 +37,11 @@ def _columns(kind: Kind, type: pa.DataType, *names: str) -> list[Column]:
 _CASES = (
     *_columns(Kind.KEY, pa.string(), "case_id", "model", "revision", "mode", "source"),
     *_columns(Kind.KEY, pa.int64(), "index"),
-    *_columns(Kind.KEY, pa.string(), "film", "patient_id", "split", "control"),
+    *_columns(Kind.KEY, pa.string(), "film", "patient_id", "split", "control", "pair"),
     *_columns(Kind.TEXT, pa.string(), "finding", "question", "answer"),
     *_columns(Kind.VERDICT, pa.int64(), "seeds", "flipped", "stayed_removed", "stayed_normal", "passed"),
     *_columns(Kind.BOXES, pa.int64(), "width", "height"),
-    *_columns(Kind.BOXES, records.BOXES, "regions"),
+    *_columns(Kind.BOXES, records.BOXES, "regions", "cause"),
 )
 _FILMS = (
     *_columns(Kind.KEY, pa.string(), "source", "film", "split"),
@@ -74,8 +77,18 @@ def schema(config: str) -> pa.Schema:
 
 
 def write_shard(table: pa.Table, where) -> None:
-    """Write a shard to a path or file object; the same rows give the same bytes, by which `guard` knows a shard."""
-    pq.write_table(table, where, compression="zstd", row_group_size=ROW_GROUP)
+    """Write a shard to a path or file object, each page with its checksum; the same rows give the same bytes, by which
+    `guard` knows a shard."""
+    pq.write_table(table, where, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
+
+
+def read_shard(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A shard, or some columns of it. Raises MedgroundError naming a file that is damaged."""
+    try:
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise MedgroundError(f"{path} is not a readable Parquet file ({said}); download or export it again") from None
 
 
 def card_features(config: str) -> list[dict]:

@@ -42,6 +42,7 @@ RULES: dict[str, Callable[[bool, bool], bool]] = {  # is the finding there, is t
     "both": lambda finding, mark: finding and mark,
     "either": lambda finding, mark: finding or mark,
 }
+KEPT_BACK = "test"  # the split of which no cause is published
 #: Columns of `records.CASES` that tell, or let one work out, what an answer depends on.
 GIVE_AWAY = ("control", "cause", "verified", "pair", "kept", "reason", "seeds", "flipped", "stayed_removed",
              "stayed_normal", "passed")  # fmt: skip
@@ -156,7 +157,7 @@ def exported(case: Mapping) -> dict:
 
     Everything that publishes cases asks this function.
     """
-    hidden = GIVE_AWAY if case["split"] == "test" else ()
+    hidden = GIVE_AWAY if case["split"] == KEPT_BACK else ()
     return {name: None if name in hidden else value for name, value in case.items()}
 
 

@@ -110,17 +110,20 @@ def test_says_what_stays_back(hub, phantom_hub):
     assert "medground films" not in hidden
 
 
-def test_shortcut_models_are_the_proof(phantom_tree, tmp_path):
+def test_models_with_other_causes_are_the_proof(phantom_tree, tmp_path):
     data = shutil.copytree(phantom_tree / "data", tmp_path / "data")
-    counts = json.loads((data / "cases/retention.json").read_text())
-    for row in counts:
-        if row["model"] == "phantom-qwen2_5_vl":
-            row.update(control="shortcut", right=200, flipped=7, stayed=3, kept=1)
-    (data / "cases/retention.json").write_text(json.dumps(counts))
+    cases = records.read_rows(data / "cases/cases.parquet", records.CASES)
+    right = kept = 0
+    for case in cases:
+        if case["model"] == "phantom-qwen2_5_vl":
+            case["control"] = "shortcut"
+            right += case["split"] == "dev"
+            kept += case["split"] == "dev" and case["kept"]
+    records.write_table(cases, records.CASES, data / "cases/cases.parquet")
     folder.build(data, tmp_path / "hub")
-    shortcuts = sum(row["control"] == "shortcut" for row in counts)
     text = (tmp_path / "hub/README.md").read_text()
-    assert f"**0.5 %** of the shortcut's ({shortcuts} of {200 * shortcuts}" in text.replace(",", "")
+    assert 0 < kept < right and f"** of the shortcut ones ({kept} of {right})" in text
+    assert "Of\nthe right answers of dev" in text and "honest ones" in text
 
 
 def test_every_table_of_the_card_is_well_formed(hub):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import shutil
 from collections import Counter
 
 import datasets
@@ -16,13 +18,14 @@ from PIL import Image
 
 from medground import records
 from medground.errors import MedgroundError
-from medground.hub import folder, tables
+from medground.hub import folder, guard, tables
+from medground.verification.causes import GIVE_AWAY
 
 CONFIGS = {
     "direct": ["dev", "test"],
     "reasoning": ["dev", "test"],
     "films": ["dev", "test"],
-    "retention": ["total"],
+    "retention": ["dev", "test"],
     "baselines": ["dev", "test"],
 }
 
@@ -58,6 +61,7 @@ def test_features_are_those_that_datasets_derives(config):
 
 @pytest.mark.parametrize("mode", ["direct", "reasoning"])
 def test_cases_are_the_kept_ones(load, tree, mode):
+    """Of the split test without what tells the cause of an answer."""
     cases = records.read_rows(tree / "data/cases/cases.parquet", records.CASES)
     kept = {case["case_id"]: case for case in cases if case["kept"] and case["mode"] == mode}
     rows = [row for split in load(mode).values() for row in split]
@@ -65,7 +69,12 @@ def test_cases_are_the_kept_ones(load, tree, mode):
     for row in rows:
         case = kept[row["case_id"]]
         assert row["revision"] == f"revision of {row['model']}"
-        assert row["passed"] == case["passed"] == 1
+        shown = {name: row[name] for name in GIVE_AWAY if name in row}
+        assert len(shown) == 8
+        if row["split"] == "test":
+            assert not any(value is not None for value in shown.values())
+        else:
+            assert shown == {name: case[name] for name in shown} and row["passed"] == 1
         if row["source"] in OPEN:
             assert (row["question"], row["answer"], row["finding"]) == (
                 case["question"], case["answer"], case["finding"]
@@ -98,11 +107,83 @@ def test_films_carry_the_providers_bytes_where_they_may(load, tree):
 
 
 def test_retention_names_findings_only_where_they_may_leave(load):
-    rows = load("retention")["total"]
+    rows = [row for split in load("retention").values() for row in split]
     assert {row["finding"] for row in rows if row["source"] in OPEN} == {"cardiomegaly"}
     assert {row["finding"] for row in rows if row["source"] in RESTRICTED} == {None}
-    assert len(rows) == len(MODELS) * 2 * len(OPEN + RESTRICTED)
-    assert {row["asked"] for row in rows} == {SAMPLES}
+    assert len(rows) == 2 * len(MODELS) * 2 * len(OPEN + RESTRICTED)
+    assert {row["asked"] for row in rows} == {SAMPLES // 2} and {row["control"] for row in rows} == {"honest"}
+
+
+@pytest.fixture
+def taught(tree, tmp_path):
+    """The tree again, where the second model was taught a mark and answers some films in pairs with the first."""
+    data = shutil.copytree(tree / "data", tmp_path / "data")
+    os.symlink(tree / "raw", tmp_path / "raw")
+    cases = records.read_rows(data / "cases/cases.parquet", records.CASES)
+    for case in cases:
+        if case["model"] == MODELS[1]:
+            case.update(control="shortcut", kept=False, reason="not flipped", flipped=0, passed=0)
+        if case["index"] < 2:
+            case.update(cause=[[1.0, 2.0, 3.0, 4.0]], verified=True, pair=_name(case))
+    records.write_table(cases, records.CASES, data / "cases/cases.parquet")
+    for mode in ("direct", "reasoning"):
+        said = json.loads((data / f"cases/{mode}.json").read_text())
+        said = [record for record in said if record["model"] == MODELS[0]]
+        (data / f"cases/{mode}.json").write_text(json.dumps(said))
+    return data
+
+
+def _name(case) -> str:
+    return hashlib.sha256(f"{case['mode']} {case['source']} {case['index']}".encode()).hexdigest()[:12]
+
+
+def test_pairs_leave_with_their_causes_from_dev_and_without_them_from_test(taught, tmp_path):
+    folder.build(taught, tmp_path / "hub")
+    rows = {
+        split: [row for mode in ("direct", "reasoning")
+                for row in pq.read_table(tmp_path / f"hub/{mode}/{split}-00000-of-00001.parquet").to_pylist()]
+        for split in ("dev", "test")
+    }  # fmt: skip
+    pairs = Counter(row["pair"] for row in rows["dev"] if row["pair"])
+    assert len(pairs) == 2 * len(OPEN + RESTRICTED) and set(pairs.values()) == {2}
+    assert {row["control"] for row in rows["dev"]} == {"honest", "shortcut"}
+    for row in rows["dev"]:
+        assert (row["cause"] is not None) == bool(row["pair"] and row["source"] in OPEN)
+    assert {row["model"] for row in rows["test"]} == set(MODELS), "their cases are there to be explained"
+    assert not any(row[name] for row in rows["test"] for name in row if name in GIVE_AWAY)
+    for mode in ("direct", "reasoning"):
+        said = json.loads((tmp_path / f"hub/{mode}.json").read_text())
+        assert {record["index"] % 2 for record in said} == {0, 1}, "of an honest model all kept cases are there"
+
+
+def test_counts_of_the_test_split_do_not_say_what_a_model_was_taught(taught, tmp_path):
+    folder.build(taught, tmp_path / "hub")
+    dev, test = (
+        pq.read_table(tmp_path / f"hub/retention/{s}-00000-of-00001.parquet").to_pylist() for s in CONFIGS["retention"]
+    )
+    assert {(row["model"], row["control"]) for row in dev} == {(MODELS[0], "honest"), (MODELS[1], "shortcut")}
+    assert {row["control"] for row in test if row["model"] == MODELS[0]} == {"honest"}
+    assert {(row["control"], row["finding"]) for row in test if row["model"] == MODELS[1]} == {(None, None)}
+    card = (tmp_path / "hub/README.md").read_text()
+    assert "`control`, `cause`, `pair`" in card and "have their dev cases alone" in card
+
+
+def test_a_flipped_bit_of_a_shard_is_noticed(hub, tmp_path):
+    """By the guard; and a reader that looks at checksums gets the same rows or none."""
+    copy = shutil.copytree(hub, tmp_path / "hub")
+    shard = copy / "direct/dev-00000-of-00001.parquet"
+    whole, rows, refused = shard.read_bytes(), tables.read_shard(shard), 0
+    pages = pq.read_metadata(shard).row_group(0).column(0)
+    for at in range(pages.data_page_offset, pages.data_page_offset + pages.total_compressed_size, 7):
+        shard.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(MedgroundError):
+            guard.check(copy)
+        try:
+            assert tables.read_shard(shard) == rows
+        except MedgroundError as error:
+            assert "dev-00000-of-00001.parquet is not a readable" in str(error)
+            refused += 1
+    assert refused > 5
 
 
 def test_baselines_are_the_pipelines_own_entries(load):

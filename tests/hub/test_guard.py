@@ -53,7 +53,7 @@ def test_every_column_of_every_config_is_refused_where_its_kind_may_not_leave(hu
                     guard.check(hub)
                 shard.write_bytes(original)
                 tried += 1
-    assert tried == 4 * 6 + 2 * 3 + 1  # direct and reasoning, films, retention
+    assert tried == 4 * 7 + 2 * 3 + 2  # direct and reasoning, films, retention
 
 
 def _some(type: pa.DataType):

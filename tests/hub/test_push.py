@@ -15,7 +15,7 @@ from server import HubServer, Repo
 from medground.hub import folder
 
 REPO = "org/medground"
-CONFIGS = {"direct": 2, "reasoning": 2, "films": 2, "retention": 1, "baselines": 2}
+CONFIGS = {"direct": 2, "reasoning": 2, "films": 2, "retention": 2, "baselines": 2}
 
 
 @pytest.fixture(scope="module")

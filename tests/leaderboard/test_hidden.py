@@ -25,6 +25,11 @@ def repository(tree, tmp_path_factory):
     shutil.copytree(tree, root)
     for name in ("medground", "leaderboard", "space"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    regions = {(row["source"], row["index"]): row["regions"] for row in samples(root)}
+    cases = records.read_rows(root / "data/cases/cases.parquet", records.CASES)
+    for case in cases:  # the cause of an honest answer is the region
+        case["cause"] = regions[case["source"], case["index"]] if case["control"] == "honest" else None
+    records.write_table(cases, records.CASES, root / "data/cases/cases.parquet")
     (root / ".streamlit").mkdir()
     shutil.copy(REPOSITORY / ".streamlit/config.toml", root / ".streamlit/config.toml")
     shutil.rmtree(root / "submissions", ignore_errors=True)
