@@ -74,7 +74,8 @@ def test_a_source_without_terms_is_refused_where_it_registers_and_before_a_gpu_i
 
 
 UNKNOWN = (
-    "sources[0] is 'clinic'; known: imagenome, nih_cxr, padchest_gr, phantom_lesion, phantom_region, table, vindr_cxr\n"
+    "sources[0] is 'clinic'; known: imagenome, nih_cxr, padchest_gr, phantom_causes_lesion, phantom_causes_region, "
+    "phantom_lesion, phantom_region, table, vindr_cxr\n"
 )
 
 
