@@ -1,4 +1,5 @@
-"""What was found on one film, to look at: an overlay, a page with ranked concepts and coloured tokens, and JSON."""
+"""What was found on one film, to look at: a page with the film beside the overlay, the verdict in words, the signed
+effect of each region and the words that depend on the evidence; and the same as JSON."""
 
 from __future__ import annotations
 
@@ -17,22 +18,37 @@ from .method import Attribution
 
 COMMAND = "medground attribute"
 ACCENT = (255, 176, 0)
+NOT_A_DIAGNOSIS = (
+    "This page says what in the film a model's answer depends on. It does not say whether the answer is right, and it "
+    "is no diagnosis."
+)
+LATERALITY = "On a frontal film as it is usually shown, the patient's right is on the left."
+NOTHING = "No evidence found: no part of the film was found that carries this answer."
 _STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1d2b36 }
-img { max-width: 100%; max-height: 34rem } table { border-collapse: collapse }
-td { padding: .15rem .6rem .15rem 0 } td:last-child { min-width: 12rem }
-.bar { background: #ffb000; height: .8rem } .token { padding: .1rem 0; white-space: pre-wrap }
-figcaption, .quiet { color: #5d6b76; font-size: .9rem }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #1d2b36 }
+.films { display: flex; flex-wrap: wrap; gap: 1rem } figure { flex: 1 1 20rem; margin: 0 }
+img { width: 100%; background: #000 } table { border-collapse: collapse }
+th { text-align: left; font-weight: 600 } td, th { padding: .15rem .8rem .15rem 0 } td.number { text-align: right }
+.effect { position: relative; width: 16rem; height: .9rem; background: #eef1f4 }
+.effect div { position: absolute; top: 0; height: 100% } .effect .axis { left: 50%; width: 1px; background: #5d6b76 }
+.for { background: #c77c00 } .against { background: #3d6ea5 } .token { padding: .1rem 0; white-space: pre-wrap }
+.scale { height: .8rem; background: linear-gradient(90deg, rgba(255, 176, 0, 0), rgb(255, 176, 0));
+  border: 1px solid #aab4bd }
+.ends { display: flex; justify-content: space-between } figcaption, .quiet, .ends { color: #4e5b66; font-size: .9rem }
+.verdict { font-size: 1.15rem; border-left: .3rem solid #c77c00; padding-left: .8rem }
+.no { border-left-color: #4e5b66 }
 """
 
 
 def write(explained: Explained, out: Path) -> dict[str, Path]:
-    """``overlay.png``, ``report.html`` and ``attribution.json`` in the folder ``out``; their paths by what they are.
+    """``film.png``, ``overlay.png``, ``report.html`` and ``attribution.json`` in the folder ``out``; their paths
+    by what they are.
 
     Raises MedgroundError for an ``out`` that this did not make (`folders.check`).
     """
-    names = {"overlay": "overlay.png", "report": "report.html", "data": "attribution.json"}
+    names = {"film": "film.png", "overlay": "overlay.png", "report": "report.html", "data": "attribution.json"}
     with folders.rebuilt(out, COMMAND) as partial:
+        Image.fromarray(explained.item.film).save(partial / names["film"])
         overlay(explained.item.film, explained.attribution).save(partial / names["overlay"])
         (partial / names["report"]).write_text(page(explained))
         (partial / names["data"]).write_text(json.dumps(data(explained), indent=1) + "\n")
@@ -90,35 +106,74 @@ def data(explained: Explained) -> dict:
 
 
 def page(explained: Explained) -> str:
-    """A self-contained page; the overlay is expected beside it."""
+    """A page of its own; the film and the overlay are expected beside it."""
     item, found, chosen = explained.item, explained.attribution, explained.method
+    says = sentence(item.film, found)
+    words = "The darker a word of the answer, the more it loses without the evidence. " if found.tokens else ""
     parts = [
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><meta name='viewport' content='width=device-width'>"
-        f"<title>{escape(item.case_id)}: {escape(chosen.entry)}</title><style>{_STYLE}</style>",
-        f"<h1>{escape(chosen.entry)}</h1><p class='quiet'>{escape(explained.model)} · {escape(chosen.paper)}</p>",
-        f"<p>{escape(item.prompt)}</p>",
-        f"<p><strong>{_tokens(found) or escape(item.answer)}</strong></p>",
-        f"<p class='quiet'>Verdict {escape(explained.verdict)}, log p(Yes) - log p(No) = {explained.margin:.2f}. "
-        + ("A token is the darker the more it loses without the region.</p>" if found.tokens else "</p>"),
-        "<figure><img src='overlay.png' alt='The film with the evidence marked'>"
-        f"<figcaption>{escape(_caption(found))}</figcaption></figure>",
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<meta name='viewport' content='width=device-width'><title>{escape(item.case_id)}: {escape(chosen.entry)}"
+        f"</title><style>{_STYLE}</style></head><body>",
+        f"<h1>What the answer depends on</h1><p class='quiet'>{escape(item.case_id)}, asked of "
+        f"{escape(explained.model)}, explained by {escape(chosen.entry)} ({escape(chosen.paper)})</p>",
+        f"<p>{escape(item.prompt)}</p><p><strong>{_tokens(found) or escape(item.answer)}</strong></p>",
+        f"<p class='quiet'>{words}Read as {escape(explained.verdict)}; log p(Yes) - log p(No) = "
+        f"{explained.margin:.2f}.</p>",
+        f"<p class='verdict{' no' if says == NOTHING else ''}'>{escape(says)}</p>",
+        "<div class='films'><figure><img src='film.png' alt='The film'><figcaption>The film. "
+        f"{LATERALITY}</figcaption></figure>"
+        f"<figure><img src='overlay.png' alt='{escape(says, quote=True)}'>{_scale(found)}</figure></div>",
     ]
     if found.concepts:
-        said = "<p class='quiet'>Best explanation first, with the effect of each.</p>"
-        parts.append(f"<h2>Regions</h2>{said}<table>{_rows(found)}</table>")
-    return "\n".join(parts) + "</html>\n"
+        parts.append(
+            "<h2>Regions</h2><p class='quiet'>What the answer loses, in nats, when the region is exchanged for that "
+            "of a normal film, less what it loses when all the rest is. Right of the line: the answer depends on the "
+            f"region; left of it: on something else.</p><table><tr><th scope='col'>region</th><th scope='col'>effect"
+            f"</th><th></th></tr>{_rows(found)}</table>"
+        )
+    spent = f"{found.forwards} forward passes, {found.seconds:.1f} s."
+    return "\n".join([*parts, f"<p class='quiet'>{NOT_A_DIAGNOSIS} {spent}</p></body></html>"]) + "\n"
 
 
-def _caption(found: Attribution) -> str:
-    region = (found.note or {}).get("region")
-    where = f"Best region: {region}. " if region else ""
-    return f"{where}{found.forwards} forward passes, {found.seconds:.1f} s."
+def sentence(film: np.ndarray, found: Attribution) -> str:
+    """What was found, in words; `NOTHING` where no evidence was."""
+    note, places = found.note or {}, boxes(film, found)
+    verdict = note.get("verdict")
+    if verdict == "not local" or not places:
+        return NOTHING
+    where = " and ".join(dict.fromkeys(_place(film, box) for box in places[:3]))
+    if note.get("region"):
+        return f"The answer depends on the {note['region']}."
+    if verdict == "several":
+        how = "neither alone carries it" if note.get("together") else "each alone carries it"
+        return f"The answer depends on several parts, in the {where} of the film; {how}."
+    if verdict == "elsewhere":
+        return f"The answer depends on a part in the {where} of the film, and on no anatomical region."
+    return f"The method points at the {where} of the film."
+
+
+def _place(film: np.ndarray, box: Box) -> str:
+    """The ninth of the film that the middle of a box lies in, as it is looked at."""
+    height, width = film.shape
+    across = ("left", "middle", "right")[min(2, int(1.5 * (box[0] + box[2]) / width))]
+    down = ("upper", "middle", "lower")[min(2, int(1.5 * (box[1] + box[3]) / height))]
+    return "middle" if across == down == "middle" else f"{down} {across}"
+
+
+def _scale(found: Attribution) -> str:
+    if found.grid is None:
+        return "<figcaption>Outlined: what the answer depends on; the thickest outline is the strongest.</figcaption>"
+    low, high = float(np.min(found.grid)), float(np.max(found.grid))
+    return (
+        "<figcaption>The map over the film; outlined, its strongest parts.<div class='scale'></div>"
+        f"<div class='ends'><span>none (lowest {low:.3g})</span><span>most ({high:.3g})</span></div></figcaption>"
+    )
 
 
 def _tokens(found: Attribution) -> str:
     if not found.tokens:
         return ""
-    most = max(effect for _, effect in found.tokens) or 1.0
+    most = max(max(effect for _, effect in found.tokens), 1e-12)
     return "".join(
         f"<span class='token' style='background: rgba{(*ACCENT, round(max(0.0, effect) / most, 3))}' "
         f"title='{effect:.3f} nats'>{escape(token)}</span>"
@@ -127,9 +182,15 @@ def _tokens(found: Attribution) -> str:
 
 
 def _rows(found: Attribution) -> str:
-    most = max(effect for *_, effect in found.concepts) or 1.0
-    return "".join(
-        f"<tr><td>{escape(name)}</td><td>{effect:.3f}</td>"
-        f"<td><div class='bar' style='width: {100 * max(0.0, effect) / most:.1f}%'></div></td></tr>"
-        for name, _, effect in found.concepts
-    )
+    """A row a region, the strongest first; bars grow from the middle, to the side of the sign."""
+    most = max(abs(effect) for *_, effect in found.concepts) or 1.0
+    rows = []
+    for name, _, effect in found.concepts:
+        share, side = 50 * abs(effect) / most, "for" if effect > 0 else "against"
+        start = 50 if effect > 0 else 50 - share
+        rows.append(
+            f"<tr><td>{escape(name)}</td><td class='number'>{effect:+.3f}</td><td><div class='effect'>"
+            f"<div class='{side}' style='left: {start:.1f}%; width: {share:.1f}%'></div><div class='axis'></div></div>"
+            "</td></tr>"
+        )
+    return "".join(rows)

@@ -15,7 +15,7 @@ from medground import records
 from medground.attribution import Attribution, method
 from medground.attribution.builtin.medfocus import VERDICTS
 from medground.attribution.film import Anatomy, explain, finding_of
-from medground.attribution.report import boxes, overlay, page, write
+from medground.attribution.report import LATERALITY, NOT_A_DIAGNOSIS, NOTHING, boxes, overlay, page, sentence, write
 from medground.errors import MedgroundError
 from medground.images import write_film
 
@@ -94,7 +94,9 @@ def test_the_page_shows_tokens_and_ranked_concepts(explained):
     reader.feed(page(explained))
     assert "".join(reader.tokens) == "<Yes> it is."
     lost = np.array([effect for _, effect in explained.attribution.tokens])
-    assert np.allclose(reader.effects, lost.clip(min=0) / max(lost.max(), 1e-12), atol=1e-3)
+    expected = lost.clip(min=0) / lost.max() if lost.max() > 0 else np.zeros(len(lost))
+    assert np.allclose(reader.effects, expected, atol=1e-3)
+    assert [float(cell) for cell in reader.cells[1::2]] == [round(e, 3) for *_, e in explained.attribution.concepts]
     assert reader.cells[::2] == [name for name, *_ in explained.attribution.concepts]
     assert "a&lt;b&gt;.png" in page(explained) and "<Yes>" not in page(explained)
 
@@ -122,6 +124,35 @@ def test_the_overlay_marks_the_box_and_the_heat():
     assert box[0] < 25 < box[2] and box[1] < 15 < box[3]
     flat = replace(found, grid=np.zeros((4, 6)))
     assert (np.asarray(overlay(film, flat)) == 100).all() and boxes(film, flat) == []
+
+
+FILM = np.full((90, 120), 100, np.uint8)
+
+
+@pytest.mark.parametrize("found, said", [
+    (Attribution("f", boxes=[], note={"verdict": "not local", "region": None}), NOTHING),
+    (Attribution("f", grid=np.zeros((3, 4)), extent=(0.0, 0.0, 120.0, 90.0)), NOTHING),
+    (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0)], note={"verdict": "anatomy", "region": "heart"}),
+     "The answer depends on the heart."),
+    (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0)], note={"verdict": "elsewhere", "region": None}),
+     "The answer depends on a part in the upper left of the film, and on no anatomical region."),
+    (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0), (50.0, 80.0, 60.0, 90.0)],
+                 note={"verdict": "several", "region": None, "together": True}),
+     "The answer depends on several parts, in the upper left and lower middle of the film; neither alone carries it."),
+    (Attribution("f", boxes=[(100.0, 40.0, 119.0, 50.0)]), "The method points at the middle right of the film."),
+])  # fmt: skip
+def test_what_was_found_is_said_in_words(found, said, explained):
+    assert sentence(FILM, found) == said
+    shown = page(replace(explained, attribution=found, item=replace(explained.item, film=FILM)))
+    assert said in shown and NOT_A_DIAGNOSIS in shown and LATERALITY in shown
+
+
+def test_effects_are_signed(explained):
+    found = replace(explained.attribution, concepts=[("heart", (0.0, 0.0, 9.0, 9.0), 0.5),
+                                                     ("left lung", (0.0, 0.0, 9.0, 9.0), -0.25)])  # fmt: skip
+    shown = page(replace(explained, attribution=found))
+    assert "+0.500" in shown and "left: 50.0%; width: 50.0%" in shown
+    assert "-0.250" in shown and "left: 25.0%; width: 25.0%" in shown
 
 
 @pytest.mark.parametrize("question, finding", [
