@@ -20,6 +20,9 @@ from typing import Any
 from .errors import MedgroundError
 
 
+_RESTRICTED = 'remote "restricted"'  # in .dvc/config
+
+
 @dataclass(frozen=True)
 class File:
     """A file that a row of a table names: where it belongs, and its bytes. The engine writes it with the table."""
@@ -90,12 +93,14 @@ def remedy(path: Path | str) -> str:
 
 
 def has_remote(root: Path = Path(".")) -> bool:
-    """Whether the DVC repository at ``root`` has a remote configured."""
+    """Whether the DVC repository at ``root`` has a remote to pull from: one besides the folder of this machine in which
+    restricted films are kept, which every clone has and which holds nothing of another machine."""
     for name in ("config", "config.local"):
         parser = configparser.ConfigParser(interpolation=None, strict=False)
         with suppress(configparser.Error, OSError, UnicodeDecodeError):
             parser.read(root / ".dvc" / name)
-            if any(section.strip("'").startswith("remote ") for section in parser.sections()):
+            remotes = {section.strip("'") for section in parser.sections() if section.strip("'").startswith("remote ")}
+            if remotes - {_RESTRICTED}:
                 return True
     return False
 

@@ -143,7 +143,7 @@ def test_score_with_faithfulness(data, entry, tmp_path, monkeypatch):
     Path("params.yaml").write_text(profile.read_text().replace("workers: 0", "workers: 1"))
     write_film(tmp_path / "film.png", np.full((256, 320), 9, np.uint8))
     monkeypatch.setattr(faithfulness, "revision", lambda model: "1")
-    monkeypatch.setattr(faithfulness, "_loaded", lambda model: {"a": Model()}[model])
+    monkeypatch.setattr(faithfulness, "_loaded", lambda model, most_pixels: {"a": Model()}[model])
     asked = []
 
     def answered(ask, letterbox, attributions, steps, seed):
