@@ -386,8 +386,10 @@ def _no_model(name: str, root: Path) -> str:
     folders = (root / "models" / name, root / name)
     if any((folder / "config.json").is_file() for folder in folders) or _HUB_ID.fullmatch(name):
         return ""
-    worlds = ("medground.phantom.lvlms.settings", "medground.phantom.causes.settings")
-    phantoms = [name for module in worlds for name in import_module(module).MODELS]  # which may not be trained yet
+    phantoms = [  # which may not be trained yet
+        *import_module("medground.phantom.lvlms.settings").MODELS,
+        *import_module("medground.phantom.causes.settings").MODELS,
+    ]
     if name in phantoms:
         return ""
     local = sorted(file.parent.name for file in (root / "models").glob("*/config.json"))
@@ -448,8 +450,8 @@ def _model_type(folder: Path) -> str | None:
 
 
 def _phantom_sources() -> tuple[str, ...]:
-    worlds = (("medground.phantom.source", "PHANTOM"), ("medground.phantom.causes.source", "CAUSES"))
-    return tuple(name for module, names in worlds for name in getattr(import_module(module), names))
+    before = import_module("medground.phantom.source").PHANTOM
+    return (*before, *import_module("medground.phantom.causes.source").CAUSES)
 
 
 def _list(values: Mapping[str, Any], key: str) -> list:
