@@ -19,7 +19,6 @@ from typing import Any
 
 from .errors import MedgroundError
 
-
 _RESTRICTED = 'remote "restricted"'  # in .dvc/config
 
 
