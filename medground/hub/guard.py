@@ -48,7 +48,7 @@ _ENCODED = re.compile(r"[0-9A-Za-z+/=_-]{100,}")  # longer than any key, hash or
 _FORMS = {  # of keys, in rows of sources whose pixels may not leave
     "case_id": r"[\w.-]{1,100}/(direct|reasoning)/\w{1,40}/\d{1,9}",
     "model": r"[\w./-]{1,100}",
-    "revision": r"[\w. -]{1,64}",
+    "revision": r"(?:sha256:)?[\w. -]{1,64}",  # of the Hub, or the digest of a checkpoint on disk
     "mode": r"direct|reasoning",
     "split": r"dev|test|all",
     "control": r"[\w -]{1,40}",
