@@ -64,7 +64,7 @@ def preview(folder: Path, report: submission.Report, cases: list[dict], split: s
     )  # those without a rank come last
     rivals = pd.concat([board[board.kind != "floor"].head(LEADERS), board[board.kind == "floor"]])
     kinds = dict(zip(rivals.entry, rivals.kind, strict=True))
-    return board_with(folder, report, cases, tables.score_table(tuple(kinds)), kinds, split, **tables.draws())
+    return board_with(folder, report, cases, tables.score_table(tuple(kinds)), kinds, split, **tables.resampling())
 
 
 def _written(value: object) -> str:

@@ -25,6 +25,7 @@ from medground.errors import MedgroundError
 from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
 from medground.images import read_film
+from medground.ranking import Resampling
 from medground.scoring.tables import benchmarked, paired
 from medground.submission import preview
 
@@ -74,9 +75,9 @@ def kept() -> list[dict]:
     return paired([case for case in known.to_dict("records") if benchmarked(case)])
 
 
-def draws() -> dict:
+def resampling() -> Resampling:
     """Resamples, level and seed of the board: what a preview has to use to say the same."""
-    return preview.draws(root() / "data/board/board.parquet")
+    return preview.resampling(root() / "data/board/board.parquet")
 
 
 def version_of_cases() -> tuple[str, Stamp]:

@@ -9,7 +9,9 @@ import matplotlib
 from matplotlib.figure import Figure
 
 INK, MUTED, GRID = "#1f2328", "#59636e", "#d1d9e0"
-_FONT = {"font.family": "DejaVu Sans", "font.size": 10, "svg.hashsalt": "medground", "svg.fonttype": "none"}
+_STYLE = matplotlib.RcParams(
+    {"font.family": "DejaVu Sans", "font.size": 10, "svg.hashsalt": "medground", "svg.fonttype": "none"}
+)
 
 
 def intervals(rows: Sequence[tuple[str, float, float, float]], title: str, measure: str) -> str:
@@ -17,7 +19,7 @@ def intervals(rows: Sequence[tuple[str, float, float, float]], title: str, measu
 
     ``title`` says what is shown, ``measure`` what the numbers are. Text stays text, so that it can be searched.
     """
-    with matplotlib.rc_context(_FONT):
+    with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(9, 1.3 + 0.32 * max(1, len(rows))), layout="constrained")
         axes = figure.subplots()
         for place, (_, value, low, high) in enumerate(rows):

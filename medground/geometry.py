@@ -14,6 +14,12 @@ from PIL import Image
 Box = tuple[float, float, float, float]
 
 
+def as_box(numbers: Iterable[float]) -> Box:
+    """Four numbers, such as a row of a table or of an array, as a box. Raises ValueError for more or fewer."""
+    x1, y1, x2, y2 = numbers
+    return x1, y1, x2, y2
+
+
 def area(box: Box) -> float:
     """Area of a box in square pixels; an inverted box has none."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])

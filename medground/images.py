@@ -115,8 +115,8 @@ def _unreadable(path: Path, error: Exception) -> MedgroundError:
 def _picture(path: Path) -> np.ndarray:
     with Image.open(path, formats=_FORMATS) as image:
         _check_size(path, *image.size)
-        if getattr(image, "n_frames", 1) > 1:
-            raise MedgroundError(f"{path} holds {image.n_frames} images; a film is one")
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise MedgroundError(f"{path} holds {frames} images; a film is one")
         if image.mode == "F":
             raise MedgroundError(f"{path} holds floating-point pixels, whose range nobody knows; save it as 16-bit PNG")
         if image.mode != "I" and not image.mode.startswith("I;16"):

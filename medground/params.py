@@ -305,8 +305,8 @@ def _refuse_the_rest(text: str) -> None:
         reason = ""
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             reason = "anchors and aliases are not allowed; write the value out"
-        elif getattr(event, "tag", None):
-            reason = f"tags such as {event.tag} are not allowed"
+        elif tag := getattr(event, "tag", None):
+            reason = f"tags such as {tag} are not allowed"
         elif isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
             reason = "merged keys (<<) are not allowed"
         elif depth > _DEPTH:
@@ -314,7 +314,8 @@ def _refuse_the_rest(text: str) -> None:
         elif documents > 1:
             reason = "there is more than one document"
         if reason:
-            raise yaml.YAMLError(f"{reason} (line {event.start_mark.line + 1})")
+            where = f" (line {event.start_mark.line + 1})" if event.start_mark else ""
+            raise yaml.YAMLError(f"{reason}{where}")
 
 
 def _sentence(problem: Mapping[str, Any], values: Any) -> str:

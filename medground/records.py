@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -321,7 +321,7 @@ def _check_seal(content: bytes) -> None:
         raise ValueError("its bytes are not those that were written")
 
 
-def as_table(rows: list[Mapping], schema: pa.Schema, path: Path | str = "a table") -> pa.Table:
+def as_table(rows: Sequence[Mapping], schema: pa.Schema, path: Path | str = "a table") -> pa.Table:
     """Rows as a table of ``schema``; MedgroundError names ``path`` and the column where a value does not fit."""
     schema = with_metrics(schema, (name for row in rows for name in row))
     for number, row in enumerate(rows):

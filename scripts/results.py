@@ -13,7 +13,7 @@ import pandas as pd
 from medground import charts, ranking, records, scoring
 from medground.phantom.lvlms import MODELS
 from medground.scoring.tables import load_cases
-from medground.submission.preview import draws
+from medground.submission.preview import resampling
 
 START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
 README, PAGE, CHART = Path("README.md"), Path("docs/results.md"), Path("docs/pictures/follows.svg")
@@ -219,10 +219,10 @@ def lead(entry: str = "medfocus") -> str:
     results = ranking.Results.of(
         records.read_table("data/scores/scores.parquet", records.SCORES), load_cases(Path("data"))
     )
-    drawn = draws(Path("data/board/board.parquet"))
+    how = resampling(Path("data/board/board.parquet"))
     tracks = ["all", "source=phantom_region", "source=phantom_lesion"]
     leads = {
-        t: {row["entry"]: row for row in ranking.lead(results, entry, t, "test", metric="iou", **drawn)} for t in tracks
+        t: {row["entry"]: row for row in ranking.lead(results, entry, t, "test", metric="iou", **how)} for t in tracks
     }
     shown = []
     for other in leads["all"]:

@@ -22,19 +22,19 @@ def main() -> None:
     facts = {entry["entry"]: entry for entry in files.read_json("data/scores/entries.json", list)}
     scores = records.read_table("data/scores/scores.parquet", records.SCORES)
     results = ranking.Results.of(scores, cases)
-    drawn = {"resamples": p.rank.resamples, "level": p.rank.level, "seed": p.seed}
+    how: ranking.Resampling = {"resamples": p.rank.resamples, "level": p.rank.level, "seed": p.seed}
     kinds = {name: entry["kind"] for name, entry in facts.items()}
     seconds = {name: entry["seconds"] for name, entry in facts.items()}
     checks = files.read_json("data/sanity/sanity.json", dict)
     carried = records.read_rows(p.rank.follows, records.BOARD) if p.rank.follows else []
     carried = [row for row in carried if (row["track"], row["split"]) == ("all", "all")]
-    rows = ranking.board(results, kinds, seconds, **drawn, sanity={name: said(of) for name, of in checks.items()},
+    rows = ranking.board(results, kinds, seconds, **how, sanity={name: said(of) for name, of in checks.items()},
                          carried=carried, carried_from=p.rank.follows)  # fmt: skip
     dataset = dataset_version(cases)
-    records.write_table(rows, records.BOARD, out / "board.parquet", settings={"dataset": dataset, **drawn})
-    summed = ranking.summary(results, rows, dataset=dataset, **drawn)
+    records.write_table(rows, records.BOARD, out / "board.parquet", settings={"dataset": dataset, **how})
+    summed = ranking.summary(results, rows, dataset=dataset, **how)
     files.write_json(summed, out / "board.json")
-    files.write(pd.DataFrame(ranking.localisation(results, **drawn)).to_csv(index=False), out / "localisation.csv")
+    files.write(pd.DataFrame(ranking.localisation(results, **how)).to_csv(index=False), out / "localisation.csv")
     test = [row for row in rows if (row["track"], row["split"]) == ("all", "test")]
     lines = [(row["entry"], row["iou"], row["iou_low"], row["iou_high"]) for row in test if row["iou"] is not None]
     lines.sort(key=lambda line: -line[1])

@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from medground import engine, files, params, records
 from medground.charts import intervals
 from medground.lvlm.prompts import MODES
-from medground.ranking.bootstrap import share_interval
+from medground.ranking.bootstrap import Resampling, share_interval
 from medground.verification import causes
 from medground.verification.gates import draw, released_records, retention, verify
 
@@ -26,8 +26,8 @@ def main() -> None:
     taught = {model: causes.controls(model) for model in p.models}
     cases = verify(samples, answers, taught, seeds=p.verify.seeds, agreement=p.verify.agreement)
     rows = retention(cases)
-    drawn = {"level": p.rank.level, "resamples": p.rank.resamples, "seed": p.seed}
-    kinds = causes.by_control(cases, partial(share_interval, **drawn))
+    how: Resampling = {"level": p.rank.level, "resamples": p.rank.resamples, "seed": p.seed}
+    kinds = causes.by_control(cases, partial(share_interval, **how))
     cases = causes.pair(cases, {model: causes.family(model) for model in p.models}, p.verify.pairs, p.seed)
     cases = draw(cases, p.verify.max_per_group, p.seed)
     made_from = {"seed": p.seed, "settings": {"verify": vars(p.verify)}}
@@ -38,9 +38,9 @@ def main() -> None:
     counts = pd.DataFrame(rows)
     summary = counts.groupby(["control", "model", "mode"])[["asked", "right", "flipped", "stayed", "kept"]].sum()
     summary["kept_of_right"] = (summary["kept"] / summary["right"].clip(lower=1)).round(3)
-    drawn = [(", ".join(key), *_share(row["kept"], row["right"])) for key, row in summary.iterrows()]
+    shares = [(", ".join(key), *_share(row["kept"], row["right"])) for key, row in summary.iterrows()]
     title = "Of the right answers, the share that the filter kept"
-    files.write(intervals(drawn, title, "share, with its 95 % Wilson interval"), out / "retention.svg")
+    files.write(intervals(shares, title, "share, with its 95 % Wilson interval"), out / "retention.svg")
     shares = {control: row["kept_of_right"] for control, row in kinds.items()}
     by_row = {"/".join(key): row.to_dict() for key, row in summary.iterrows()}
     files.write_json({"by_control": kinds, "kept_of_right": shares, **by_row}, out / "filter.json")

@@ -36,7 +36,8 @@ class References:
         rows = records.read_rows(table, records.REFERENCES)
         if not rows:
             raise MedgroundError(f"{table} lists no reference; run `dvc repro references`")
-        films, masks, concepts = [], [], None
+        films, masks = [], []
+        concepts: tuple[str, ...] = ()
         for row in rows:
             film, named = read_film(Path(root) / row["film"]), _read_masks(Path(root) / row["masks"])
             concepts = concepts or tuple(named)

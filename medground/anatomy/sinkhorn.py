@@ -11,7 +11,7 @@ distances", ACM Transactions on Graphics 34 (2015).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -44,13 +44,18 @@ class Cost:
 
     def take(self, pairs: np.ndarray) -> Cost:
         """The cost of some pairs of the batch."""
-        return Cost(*(a[pairs] if a is not None and a.ndim == 3 else a for a in (self.rows, self.columns, self.levels)))
+
+        def taken(axis: np.ndarray) -> np.ndarray:
+            return axis[pairs] if axis.ndim == 3 else axis
+
+        levels = None if self.levels is None else taken(self.levels)
+        return Cost(taken(self.rows), taken(self.columns), levels)
 
     def between(self, pair: int, source: np.ndarray, target: np.ndarray) -> np.ndarray:
         """The dense matrix ``[N, M]`` of one pair between the cells of two bool masks ``[*grid]``."""
         here, there = np.nonzero(source), np.nonzero(target)
         axes = [axis[pair] if axis.ndim == 3 else axis for axis in self.axes]
-        return sum(axis[np.ix_(i, j)] for axis, i, j in zip(axes, here, there, strict=True))
+        return np.sum([axis[np.ix_(i, j)] for axis, i, j in zip(axes, here, there, strict=True)], axis=0)
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,11 @@ def _pot(problem: Problem, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]
     return u, v
 
 
-SOLVERS = {"separable": _separable, "pot": _pot, "pot-cuda": partial(_pot, device="cuda")}
+SOLVERS: dict[str, Callable[[Problem], tuple[np.ndarray, np.ndarray]]] = {
+    "separable": _separable,
+    "pot": _pot,
+    "pot-cuda": partial(_pot, device="cuda"),
+}
 
 
 def _total(field: np.ndarray) -> np.ndarray:

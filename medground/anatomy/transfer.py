@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import MedgroundError
-from ..geometry import Box, Letterbox, intersect
+from ..geometry import Box, Letterbox, as_box, intersect
 from . import published
 from .references import Atlas, References, outline
 from .registration import SIDE, Registration, Template, Warp
@@ -77,24 +77,13 @@ class Locator:
             return list(found)
         boxes = [[box for _, box, *_ in some] for some in found]
         if _of(self.protocol) == "published":
-            tight = self._on_squares(films, boxes)
+            tight = _on_squares(self.segmenter, films, boxes)
         else:
             tight = self.segmenter.refine(films, boxes)
         return [
-            [(concept, box, *rest) for (concept, _, *rest), box in zip(some, refined, strict=True)]
+            [(concept, box, reference, cost) for (concept, _, reference, cost), box in zip(some, refined, strict=True)]
             for some, refined in zip(found, tight, strict=True)
         ]
-
-    def _on_squares(self, films: Sequence[np.ndarray], boxes: Sequence[list[Box]]) -> list[list[Box]]:
-        """As published: the segmenter sees the letterboxed film with its black bars, and boxes in whole pixels."""
-        to = [Letterbox.fit(film.shape[1], film.shape[0], SIDE) for film in films]
-        whole = [
-            [tuple(float(round(value)) for value in box.to_canvas(native)) for native in some]
-            for box, some in zip(to, boxes, strict=True)
-        ]
-        squares = [box.apply(film) for box, film in zip(to, films, strict=True)]
-        tight = self.segmenter.refine(squares, whole, "published")
-        return [[box.to_native(found) for found in some] for box, some in zip(to, tight, strict=True)]
 
     def transferred(self, film: np.ndarray) -> list[Located]:
         """The concepts as they were carried over from the references, before any segmenter."""
@@ -124,6 +113,18 @@ class Locator:
         best = int(costs.argmin())
         boxes = published.transfer(self.references.films[best], self.references.masks[best], film, self.how.solver)
         return boxes, self.references.names[best], float(costs[best])
+
+
+def _on_squares(segmenter: MedSAM, films: Sequence[np.ndarray], boxes: Sequence[Sequence[Box]]) -> list[list[Box]]:
+    """As published: the segmenter sees the letterboxed film with its black bars, and boxes in whole pixels."""
+    to = [Letterbox.fit(film.shape[1], film.shape[0], SIDE) for film in films]
+    whole = [
+        [as_box(float(round(value)) for value in box.to_canvas(native)) for native in some]
+        for box, some in zip(to, boxes, strict=True)
+    ]
+    squares = [box.apply(film) for box, film in zip(to, films, strict=True)]
+    tight = segmenter.refine(squares, whole, "published")
+    return [[box.to_native(found) for found in some] for box, some in zip(to, tight, strict=True)]
 
 
 def _check(name: str, array: np.ndarray, kind: type) -> None:

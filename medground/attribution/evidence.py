@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..geometry import Box, Letterbox, intersect
+from ..geometry import Box, Letterbox, as_box, intersect
 from ..lvlm.prompts import SCALE
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -36,7 +36,7 @@ def parse_boxes(text: str, letterbox: Letterbox) -> list[Box]:
     found = [numbers for value in _json_values(text) for numbers in _boxes_in(value)]
     if not found:
         groups = _CORNERS.findall(text) or _FOUR.findall(text)
-        found = [tuple(map(float, group)) for group in groups]
+        found = [as_box(map(float, group)) for group in groups]
     scale = 1.0 if all(abs(number) <= 1 for numbers in found for number in numbers) else SCALE
     boxes = [_native(numbers, scale, letterbox) for numbers in found]
     return list(dict.fromkeys(box for box in boxes if box))
@@ -66,7 +66,8 @@ def _json_values(text: str) -> Iterator[Any]:
 
 def _bracketed(text: str) -> list[tuple[int, int]]:
     """Spans between matching brackets that no other such span contains, in one pass."""
-    opened, spans = [], []
+    opened: list[re.Match[str]] = []
+    spans: list[tuple[int, int]] = []
     for match in re.finditer(r"[\[\]{}]", text):
         if match[0] in "[{":
             opened.append(match)
@@ -83,16 +84,16 @@ def _boxes_in(value: Any) -> Iterator[Numbers]:
         lowered = {str(key).lower(): part for key, part in value.items()}
         for keys in _NAMED:
             if all(_is_number(lowered.get(key)) for key in keys):
-                yield tuple(float(lowered[key]) for key in keys)
+                yield as_box(float(lowered[key]) for key in keys)
                 return
         for key, part in lowered.items():
             for x1, y1, x2, y2 in _boxes_in(part):
                 yield (y1, x1, y2, x2) if key == "box_2d" else (x1, y1, x2, y2)
     elif isinstance(value, list):
         if value and all(map(_is_number, value)) and len(value) % 4 == 0:
-            yield from (tuple(map(float, value[start : start + 4])) for start in range(0, len(value), 4))
+            yield from (as_box(map(float, value[start : start + 4])) for start in range(0, len(value), 4))
         elif len(value) == 2 and all(isinstance(v, list) and len(v) == 2 and all(map(_is_number, v)) for v in value):
-            yield tuple(map(float, value[0] + value[1]))
+            yield as_box(map(float, value[0] + value[1]))
         else:
             for part in value:
                 yield from _boxes_in(part)

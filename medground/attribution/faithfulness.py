@@ -54,9 +54,7 @@ def measure(
     for entry in entries if chosen else ():
         if entry.check:
             entry.check()
-        about = engine.options(
-            params, entry.tables, dataset=dataset_version(list(chosen)), entry=entry.name, **settings
-        )
+        about = engine.options(params, entry.tables, dataset=dataset_version(chosen), entry=entry.name, **settings)
         stored = cache / f"{entry.name}-{about['fingerprint'][:16]}.parquet"
         steps, most_pixels = params.faithfulness.steps, params.canvas.most_pixels
         work = Measure(entry.name, entry.tables, steps, params.seed, root, most_pixels)
@@ -123,7 +121,7 @@ def _case_id(case: Mapping) -> str:
 
 def _found(tables: Iterable[Path], cases: Iterable[Mapping]) -> dict[str, list[dict]]:
     """The attributions of each case, of which there should be one."""
-    found = {case["case_id"]: [] for case in cases}
+    found: dict[str, list[dict]] = {case["case_id"]: [] for case in cases}
     for table in tables:
         if found.keys().isdisjoint(row["case_id"] for row in read_attributions(table, ["case_id"])):
             continue  # of another model: its maps need not be decoded

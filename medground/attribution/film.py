@@ -11,6 +11,7 @@ import numpy as np
 from ..anatomy import TIGHTENED, Locator, References
 from ..anatomy.normal import Normal
 from ..errors import MedgroundError
+from ..geometry import Box
 from ..grounding.segmenter import MedSAM
 from ..lvlm import load_lvlm, prompts
 from .method import Attribution, Item, Method
@@ -93,7 +94,8 @@ def explain(
     answer = lvlm.answer([film], [prompt])[0]
     if not answer.text:
         raise MedgroundError(f"{lvlm.key} wrote nothing about {name}; there is no answer to explain")
-    concepts, normal = (), None
+    concepts: tuple[tuple[str, Box], ...] = ()
+    normal = None
     if chosen.concepts:
         if anatomy is None:
             raise MedgroundError(f"method {chosen.entry} needs reference films; `dvc repro references` makes them")

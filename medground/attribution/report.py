@@ -72,7 +72,9 @@ def overlay(film: np.ndarray, found: Attribution) -> Image.Image:
 
 def heatmap(film: np.ndarray, found: Attribution) -> np.ndarray:
     """The grid of an attribution at every pixel of the film ``[H, W]``."""
-    return resample(np.asarray(found.grid), found.extent, *film.shape)
+    height, width = film.shape
+    extent = found.extent or (0.0, 0.0, float(width), float(height))
+    return resample(np.asarray(found.grid), extent, height, width)
 
 
 def boxes(film: np.ndarray, found: Attribution) -> list[Box]:
@@ -183,9 +185,10 @@ def _tokens(found: Attribution) -> str:
 
 def _rows(found: Attribution) -> str:
     """A row a region, the strongest first; bars grow from the middle, to the side of the sign."""
-    most = max(abs(effect) for *_, effect in found.concepts) or 1.0
+    concepts = found.concepts or []
+    most = max((abs(effect) for *_, effect in concepts), default=0.0) or 1.0
     rows = []
-    for name, _, effect in found.concepts:
+    for name, _, effect in concepts:
         share, side = 50 * abs(effect) / most, "for" if effect > 0 else "against"
         start = 50 if effect > 0 else 50 - share
         rows.append(

@@ -67,5 +67,5 @@ def _outlined(picture: Image.Image, regions: Sequence[Box]) -> Image.Image:
     return picture
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)

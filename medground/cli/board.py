@@ -46,11 +46,11 @@ def compare(
     from .. import files, ranking, records
     from ..ranking.show import show_lead, show_separates
     from ..scoring.tables import load_cases
-    from ..submission.preview import draws
+    from ..submission.preview import resampling
 
     results = ranking.Results.of(records.read_table(data / "scores/scores.parquet", records.SCORES), load_cases(data))
-    drawn = draws(data / "board/board.parquet")
-    rows = ranking.lead(results, entry, track, split, metric=metric or None, **drawn)
+    how = resampling(data / "board/board.parquet")
+    rows = ranking.lead(results, entry, track, split, metric=metric or None, **how)
     show_lead(entry, rows, track, split)
     told = data / "board" / "board.json"
     if told.exists():

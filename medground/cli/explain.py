@@ -38,7 +38,8 @@ def attribute(
     from ..attribution import report
     from ..lvlm import load_lvlm
 
-    anatomy = single.Anatomy.read(references, chosen, p and p.grounding.segmenter) if chosen.concepts else None
+    segmenter = p.grounding.segmenter if p else None
+    anatomy = single.Anatomy.read(references, chosen, segmenter) if chosen.concepts else None
     lvlm = load_lvlm(model, most_pixels=p.canvas.most_pixels if p else 0)
     explained = single.explain(lvlm, pixels, question, chosen, mode, anatomy, film.name)
     print(f"{explained.item.answer!r} ({explained.verdict})")

@@ -92,7 +92,8 @@ def import_released(
     from .. import records
     from ..verification import released
 
-    answers, modes = [], {}
+    answers: list[dict] = []
+    modes: dict[str, Path] = {}
     for file in files:
         mode, some = released.read(file)
         if mode in modes:

@@ -18,16 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import max_pool2d
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from ..errors import MedgroundError
-from ..geometry import Box, Letterbox
+from ..geometry import Box, Letterbox, as_box
 from ..images import read_film
 from ..params import Params
 from . import EDITS, edit_row
@@ -39,7 +41,10 @@ STORED = 1024  # longer side of an edited film, at most: twice what the model dr
 
 def editor(params: Params, samples: list[dict], out: Path) -> RadEditor:
     """The RadEdit editor with the settings of ``params``; see `medground.editing.editor`."""
-    return RadEditor(params.seed, params.verify.seeds, params.edit.band, params.edit.radedit.model_dump(), out)
+    settings = params.edit.radedit
+    if settings is None:
+        raise MedgroundError("edit.editor is radedit, and params.yaml has no section edit.radedit; write one")
+    return RadEditor(params.seed, params.verify.seeds, params.edit.band, settings.model_dump(), out)
 
 
 @dataclass
@@ -118,11 +123,12 @@ class Sheet:
         if shrink < 1.0:
             width, height = round(film.shape[1] * shrink), round(film.shape[0] * shrink)
             film = np.asarray(Image.fromarray(film).resize((width, height), Image.Resampling.BICUBIC))
-        regions = [tuple(shrink * edge for edge in box) for box in regions]
-        letterbox = Letterbox.fit(film.shape[1], film.shape[0], size)
+        height, width = film.shape
+        regions = [as_box(shrink * edge for edge in box) for box in regions]
+        letterbox = Letterbox.fit(width, height, size)
         canvas_regions = [_outward(letterbox.to_canvas(box)) for box in regions]
         near = region_weight(canvas_regions, size, size, band * shrink * letterbox.scale_x)
-        weight = region_weight([_outward(box) for box in regions], *film.shape, band * shrink)
+        weight = region_weight([_outward(box) for box in regions], height, width, band * shrink)
         return cls(film, letterbox.apply(film), weight, near == 1, near == 0, letterbox)
 
     def masks(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
@@ -161,16 +167,17 @@ class RadEdit:
     """The model: UNet, VAE and text encoder of a latent diffusion model, and the editing loop."""
 
     def __init__(
-        self, unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: BertModel, tokenizer: BertTokenizerFast,
+        self, unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: BertModel, tokenizer: BertTokenizer,
         *, size: int = 512, steps: int = 200, skip_ratio: float = 0.3, guidance: float = 7.5,
         device: str | None = None, revisions: dict | None = None,
     ):  # fmt: skip
         """``size`` is the side of the canvas in pixels, ``steps`` those of the full schedule, of which the first
         ``skip_ratio`` are skipped; ``guidance`` weighs the prompt (the paper of RadEdit 15, its model card 7.5)."""
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.unet, self.vae, self.text_encoder = (
-            part.to(self.device).eval().requires_grad_(False) for part in (unet, vae, text_encoder)
-        )
+        self.unet, self.vae, self.text_encoder = unet, vae, text_encoder
+        parts: list[torch.nn.Module] = [unet, vae, text_encoder]
+        for part in parts:
+            part.to(self.device).eval().requires_grad_(False)
         self.tokenizer, self.size, self.guidance = tokenizer, size, guidance
         self.revisions = revisions or {}
         schedule = DDIMScheduler(
@@ -200,7 +207,7 @@ class RadEdit:
         places = {"unet": (unet, "unet/config.json"), "vae": (vae, "config.json")}
         places["text_encoder"] = (text_encoder, "config.json")
         revisions = {name: _revision(*place) for name, place in places.items()}
-        tokenizer = _load(BertTokenizerFast, text_encoder)
+        tokenizer = _load(BertTokenizer, text_encoder)
         return cls(**parts, tokenizer=tokenizer, device=device, revisions=revisions, **settings)
 
     @torch.inference_mode()
@@ -216,15 +223,15 @@ class RadEdit:
         """
         ways = len(prompts[0])
         noisy, residuals = self._invert(self._encode(films), seeds)
-        change, keep = self._latent_masks(change, keep)
+        changed, kept = self._latent_masks(change), self._latent_masks(keep, whole=True)
         empty = self._embed([""])
         wanted = self._embed([prompt for ways_of_film in prompts for prompt in ways_of_film])
         x = noisy[0].repeat_interleave(ways, 0)
         for k, t in enumerate(self.timesteps):
             plain, guided = self._noise(torch.cat([x, x]), t, torch.cat([empty.expand_as(wanted), wanted])).chunk(2)
-            noise = plain + change * self.guidance * (guided - plain)
+            noise = plain + changed * self.guidance * (guided - plain)
             x = self._mean(x, noise, k) + residuals[k].repeat_interleave(ways, 0)
-            x = torch.where(keep, noisy[k + 1].repeat_interleave(ways, 0), x)
+            x = torch.where(kept, noisy[k + 1].repeat_interleave(ways, 0), x)
         return self._decode(x).unflatten(0, (-1, ways)).cpu().numpy()
 
     @torch.inference_mode()
@@ -264,18 +271,19 @@ class RadEdit:
 
     def _encode(self, films: np.ndarray) -> Tensor:
         pixels = torch.tensor(films, device=self.device).float() / 127.5 - 1.0
-        mode = self.vae.encode(pixels[:, None].expand(-1, self.vae.config.in_channels, -1, -1)).latent_dist.mode()
-        return mode * self.vae.config.scaling_factor
+        mode = self.vae.encode(pixels[:, None].expand(-1, self.vae.config["in_channels"], -1, -1)).latent_dist.mode()
+        return mode * self.vae.config["scaling_factor"]
 
     def _decode(self, latents: Tensor) -> Tensor:
-        parts = [self.vae.decode(x[None] / self.vae.config.scaling_factor).sample.mean(1) for x in latents]
+        parts = [self.vae.decode(x[None] / self.vae.config["scaling_factor"]).sample.mean(1) for x in latents]
         return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
 
-    def _latent_masks(self, change: np.ndarray, keep: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Bool ``[B * K, 1, s, s]``: a latent changes when any of its pixels does, and is kept when all of them are."""
-        change, keep = (torch.from_numpy(m).to(self.device).flatten(0, 1)[:, None] for m in (change, keep))
-        block = 2 ** (len(self.vae.config.block_out_channels) - 1)
-        return max_pool2d(change.float(), block) > 0, max_pool2d((~keep).float(), block) == 0
+    def _latent_masks(self, masks: np.ndarray, whole: bool = False) -> Tensor:
+        """Which latents masks ``[B, K, S, S]`` are about, bool ``[B * K, 1, s, s]``: those of any of their pixels (so
+        that they change), or only those whose ``whole`` block of pixels is in the mask (so that they are kept)."""
+        pixels = torch.from_numpy(masks).to(self.device).flatten(0, 1)[:, None]
+        block = 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+        return max_pool2d((~pixels).float(), block) == 0 if whole else max_pool2d(pixels.float(), block) > 0
 
 
 def _outward(box: Box) -> Box:
@@ -301,4 +309,5 @@ def _revision(where: str, file: str) -> str:
     if (folder := (Path(name) / file).parent).is_dir():
         weights = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin"))
         return hashlib.sha256(b"".join(path.read_bytes() for path in weights)).hexdigest()[:12]
-    return Path(try_to_load_from_cache(name, file, revision=revision or "main")).relative_to(HF_HUB_CACHE).parts[2]
+    cached = try_to_load_from_cache(name, file, revision=revision or "main")
+    return Path(str(cached)).relative_to(HF_HUB_CACHE).parts[2]

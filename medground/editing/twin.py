@@ -50,11 +50,12 @@ class TwinEditor:
 
     def _edits(self, sample: dict) -> list[dict]:
         film, twin = read_film(sample["film"]), read_film(sample["twin"])
+        height, width = film.shape
         others = [path for (split, who), path in self.twins.items()
                   if split == sample["split"] and who != sample["patient_id"]]  # fmt: skip
         if not others:
             raise MedgroundError(f"{sample['source']}: no other patient in split {sample['split']}; add patients")
-        inside = region_weight(sample["regions"], *film.shape, self.band)
+        inside = region_weight(sample["regions"], height, width, self.band)
         rows = []
         for seed in range(self.seeds):
             other = others[np.random.default_rng([self.seed, sample["index"], seed]).integers(len(others))]
@@ -73,7 +74,7 @@ def edit(kind: str, film: np.ndarray, twin: np.ndarray, other: np.ndarray, insid
     return blend(film, {"background_removed": twin, "background_normal": other}[kind], inside)
 
 
-def region_weight(regions: Sequence[Box], height: int, width: int, band: int) -> np.ndarray:
+def region_weight(regions: Sequence[Box], height: int, width: int, band: float) -> np.ndarray:
     """1 inside the regions, falling to 0 as half a cosine over ``band`` pixels outside; float64 ``[h, w]``."""
     distance = distance_transform_edt(~fill(regions, height, width))
     return 0.5 + 0.5 * np.cos(np.pi * np.clip(distance / (band + 1), 0.0, 1.0))

@@ -70,6 +70,8 @@ class _Worker:
     def take(self) -> tuple[Job, Rows | Failure]:
         """The job that is done, and what came of it. Blocks until then."""
         job, self.job = self.job, None
+        if job is None:
+            raise RuntimeError("this worker was given nothing to do")
         try:
             return job, self.connection.recv()
         except (EOFError, OSError, pickle.UnpicklingError):

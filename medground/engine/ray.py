@@ -6,6 +6,7 @@ and leave while it runs: a job whose worker died is given back, to be given to a
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -127,7 +128,7 @@ def _connect():
             host, port = address.rsplit(":", 1)
             socket.create_connection((host, int(port)), timeout=30).close()
         ray.init(
-            runtime_env={"env_vars": {"PYTHONPATH": path, **passed}}, logging_level="ERROR", log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": path, **passed}}, logging_level=logging.ERROR, log_to_driver=False,
             include_dashboard=None if address else False,
         )  # fmt: skip
     except (OSError, ValueError, RuntimeError) as error:

@@ -83,11 +83,11 @@ class Table:
             shutil.rmtree(self._folder.parent, ignore_errors=True)
         (self._folder / FAILED).unlink(missing_ok=True)
         left = [left for span in self._spans for left in self._left(*span)]
-        if left and self.of and self._use_again(left):
+        if left and self.of and self._use_again(left, self.of):
             left = [left for span in self._spans for left in self._left(*span)]
         return left
 
-    def _use_again(self, spans: Sequence[tuple[int, int]]) -> bool:
+    def _use_again(self, spans: Sequence[tuple[int, int]], of: Callable[[dict], str]) -> bool:
         """Keep by itself each item of the spans that was kept among others; whether there was one."""
         wanted = {self.contents[place]: place for span in spans for place in range(*span)}
         found = False
@@ -101,7 +101,7 @@ class Table:
                 continue
             for content in held:
                 if (place := wanted.pop(content, None)) is not None:
-                    own = [row | {"files": None} for row in rows if self.of(row) == self.keys[place]]
+                    own = [row | {"files": None} for row in rows if of(row) == self.keys[place]]
                     self.keep(Job(0, place, place + 1, [self.items[place]]), own)
                     found = True
         return found

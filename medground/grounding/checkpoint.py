@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 
@@ -11,7 +12,14 @@ from ..errors import MedgroundError
 from ..lvlm.checkpoints import remedy
 
 
-def load_parts(where: str, classes: Sequence[type], revision: str = "main") -> list:
+class Part(Protocol):
+    """What a class of transformers reads from a checkpoint: weights, an image processor, a tokenizer."""
+
+    @classmethod
+    def from_pretrained(cls, where: str, /, *, revision: str) -> Any: ...
+
+
+def load_parts(where: str, classes: Sequence[type[Part]], revision: str = "main") -> list:
     """``from_pretrained`` of each class for a folder or a Hub id; the first is the model, put on the best device.
 
     Raises MedgroundError where the checkpoint is missing, out of reach, or of another kind.
@@ -23,7 +31,7 @@ def load_parts(where: str, classes: Sequence[type], revision: str = "main") -> l
     except Exception as error:  # each file has a reader that raises what it likes on damage
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise MedgroundError(f"{where} cannot be loaded as {classes[0].__name__}: {reason}; {remedy(where)}") from error
-    expected = classes[0].config_class.model_type
+    expected = model.config_class.model_type
     if model.config.model_type != expected:
         raise MedgroundError(f"{where} is a {model.config.model_type} checkpoint, not {expected}")
     device = "cuda" if torch.cuda.is_available() else "cpu"

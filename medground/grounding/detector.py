@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
 from scipy.special import expit
-from transformers import AutoTokenizer, OwlViTForObjectDetection, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, OwlViTForObjectDetection, OwlViTTextConfig, PreTrainedTokenizerBase
 from transformers.models.owlvit.image_processing_pil_owlvit import OwlViTImageProcessorPil
 
 from ..geometry import Box
@@ -55,9 +56,12 @@ class Detector:
                 found[number] = _best(phrases[number], logits, boxes, threshold, top)
         return found
 
-    def _forward(self, films, phrases) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _forward(
+        self, films: Sequence[np.ndarray], phrases: Sequence[Sequence[str]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
         """Logits ``[P, Q]`` of every patch for every phrase, and native boxes ``[P, 4]``, film by film."""
-        queries, length = max(map(len, phrases)), self.model.config.text_config.max_position_embeddings
+        queries = max(map(len, phrases))
+        length = cast(OwlViTTextConfig, self.model.config.text_config).max_position_embeddings
         ids = torch.zeros(len(films), queries, length, dtype=torch.long)  # a query of zeros is masked by the model
         attended = torch.zeros_like(ids)
         for row, some in enumerate(phrases):

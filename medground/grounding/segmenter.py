@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
-from transformers import SamModel
+from transformers import SamModel, SamVisionConfig
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 
-from ..geometry import Box, box_of
+from ..geometry import Box, as_box, box_of
 from .checkpoint import load_parts
 
 _FILMS = 8  # encoded at once
@@ -44,9 +45,9 @@ class MedSAM:
         """
         if protocol == "published":
             boxes = [[_cut(box, film) for box in some] for film, some in zip(films, boxes, strict=True)]
-        refined = []
+        refined: list[list[Box]] = []
         for film, masks, some in zip(films, self.masks(films, boxes, protocol), boxes, strict=True):
-            tight = [box_of(mask) or tuple(box) for mask, box in zip(masks, some, strict=True)]
+            tight = [box_of(mask) or as_box(box) for mask, box in zip(masks, some, strict=True)]
             refined.append([_cut(box, film) for box in tight] if protocol == "published" else tight)
         return refined
 
@@ -81,7 +82,7 @@ class MedSAM:
         best = found.iou_scores[0].argmax(-1)
         masks = found.pred_masks[0, torch.arange(len(boxes), device=best.device), best].float()
         masks, threshold = (masks.sigmoid(), 0.5) if several else (masks, 0.0)
-        canvas = self.model.config.vision_config.image_size
+        canvas = cast(int, cast(SamVisionConfig, self.model.config.vision_config).image_size)
         masks = functional.interpolate(masks[None], (canvas, canvas), mode="bilinear")[..., : size[0], : size[1]]
         return (functional.interpolate(masks, (height, width), mode="bilinear")[0] > threshold).cpu().numpy()
 

@@ -201,7 +201,7 @@ def _withheld(row: dict, config: str) -> dict:
 def _write(folder: Path, split: str, rows: Iterable[dict], config: str) -> None:
     """Write a split as ``<split>-00000-of-0000n.parquet``; one empty shard where there are no rows."""
     folder.mkdir(exist_ok=True)
-    parts = []
+    parts: list[Path] = []
     for batch in _batches(rows):
         parts.append(folder / f".{split}-{len(parts)}")
         write_shard(pa.Table.from_pylist(batch, schema(config)), parts[-1])
@@ -211,7 +211,8 @@ def _write(folder: Path, split: str, rows: Iterable[dict], config: str) -> None:
 
 def _batches(rows: Iterable[dict]) -> Iterator[list[dict]]:
     """Rows in runs of about `SHARD_BYTES` of image; at least one run."""
-    batch, size, runs = [], 0, 0
+    batch: list[dict] = []
+    size = runs = 0
     for row in rows:
         content = len(row["image"]["bytes"]) if row.get("image") else 0
         if batch and size + content > SHARD_BYTES:

@@ -224,7 +224,7 @@ def _records(path: Path) -> list[str]:
 
 def _record(record: dict) -> Iterator[str]:
     source = record.get("dataset")
-    if not declared(source):
+    if not isinstance(source, str) or not declared(source):
         yield f"dataset {source!r} declares nothing"
         return
     if may_leave(source, Kind.TEXT):

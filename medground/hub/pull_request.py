@@ -7,6 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
 
+from ..errors import MedgroundError
 from ..scoring.tables import read_attributions
 from ..sources import LicenceError
 from ..submission.reader import file_problems, read_card
@@ -29,6 +30,8 @@ def propose(folder: Path, repo: str) -> str:
         commit = HfApi().create_commit(
             repo, operations, repo_type="dataset", create_pr=True, commit_message=f"Entry {folder.name}"
         )
+    if commit.pr_url is None:
+        raise MedgroundError(f"the Hub took the entry, and names no pull request; look at {repo} there")
     return commit.pr_url
 
 

@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import DatasetInfo, RepoFile
 
 from .. import folders
 from ..errors import MedgroundError
@@ -123,9 +123,9 @@ def _publish(api: HfApi, folder, repo, private, revision, tag, dry_run, say, agr
     if (difference or not tagged) and not agree():
         say("nothing was sent")
         return None
-    if not remote:
+    if head is None:
         api.create_repo(repo, repo_type="dataset", private=private)
-        head = api.dataset_info(repo).sha
+        head = _commit(api.dataset_info(repo))
         branch = revision == constants.DEFAULT_REVISION
     if not branch:
         api.create_branch(repo, repo_type="dataset", branch=revision)
@@ -189,9 +189,15 @@ def _remote(api: HfApi, repo: str, private: bool):
 def _head(api: HfApi, repo: str, revision: str) -> tuple[bool, str]:
     """Whether the branch exists, and the commit to build on: its own, or that of the main branch."""
     try:
-        return True, api.dataset_info(repo, revision=revision).sha
+        return True, _commit(api.dataset_info(repo, revision=revision))
     except RevisionNotFoundError:
-        return False, api.dataset_info(repo).sha
+        return False, _commit(api.dataset_info(repo))
+
+
+def _commit(info: DatasetInfo) -> str:
+    if info.sha is None:
+        raise MedgroundError(f"the Hub names no commit of {info.id}; try again, or look at it there")
+    return info.sha
 
 
 def _files(api: HfApi, repo: str, commit: str) -> dict[str, RepoFile]:

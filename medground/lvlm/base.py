@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -53,7 +53,7 @@ class Forward:
     """A teacher-forced pass."""
 
     logits: Tensor  # [B, T, V], row t predicts answer token t
-    attentions: tuple[Tensor, ...] | None  # per decoder layer [B, H, L, L] over query heads, rows sum to 1
+    attentions: tuple[Tensor, ...] = ()  # per decoder layer [B, H, L, L] over query heads, rows sum to 1; where asked
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class LVLM(ABC):
     family: str
     model_types: tuple[str, ...] = ()
     #: The family's checkpoints on the Hub by the key that params.yaml uses.
-    published: Mapping[str, Published] = {}
+    published: ClassVar[Mapping[str, Published]] = {}
     #: Modules that the family imports beyond those of the extra ``run``.
     requires: tuple[str, ...] = ()
     #: What loads weights and image processor; anything with ``from_pretrained``.
@@ -240,12 +240,12 @@ class LVLM(ABC):
             **self.expand(text.inputs, films),
         )
         if not attentions:
-            return Forward(self.model(**arguments, **pixels).logits, None)
+            return Forward(self.model(**arguments, **pixels).logits)
         # the vision tower by itself: its sdpa would warn that it has no weights to return, which nobody asked it for
         seen = self.model.model.get_image_features(**pixels, return_dict=True)
         with self.eager():
             output = self.model(**arguments, mm_encoder_outputs={"image": seen}, output_attentions=True)
-        return Forward(output.logits, output.attentions)
+        return Forward(output.logits, output.attentions or ())
 
     def log_probs(self, canvas: Tensor, text: Text) -> Tensor:
         """Log-probability of each answer token on each canvas ``[B, h, w]``: float32 ``[B, T]``, nats, no gradient."""
@@ -333,7 +333,7 @@ class LVLM(ABC):
         mask = torch.tensor([[0] * (length - len(row)) + [1] * len(row) for row in ids], device=self.device)
         recorder = _Margins(self._yes_no)
         with self._generation(protocol):
-            written = self.model.generate(
+            written = cast(Callable[..., Tensor], self.model.generate)(
                 input_ids=input_ids,
                 attention_mask=mask,
                 max_new_tokens=max_new_tokens,
@@ -396,7 +396,9 @@ class LVLM(ABC):
         return whole[len(before) :]
 
     def _templated(self, turns: list[dict], add_generation_prompt: bool = False) -> str:
-        return self.tokenizer.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
+        return str(
+            self.tokenizer.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
+        )
 
     @staticmethod
     def _asked(prompt: str) -> dict:

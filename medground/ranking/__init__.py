@@ -1,8 +1,9 @@
 """From scores to a board: intervals, ties and ranks that say what the differences are worth."""
 
 from .board import Results, board, board_columns, lead, localisation, metrics, ranked, summary
-from .bootstrap import paired_difference
+from .bootstrap import Resampling, paired_difference
 
 __all__ = [
-    "Results", "board", "board_columns", "lead", "localisation", "metrics", "paired_difference", "ranked", "summary",
+    "Resampling", "Results", "board", "board_columns", "lead", "localisation", "metrics", "paired_difference", "ranked",
+    "summary",
 ]  # fmt: skip

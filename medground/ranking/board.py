@@ -22,6 +22,7 @@ from ..scoring.tables import localised
 from .bootstrap import (
     LEVEL,
     RESAMPLES,
+    Resampling,
     exact_interval,
     interval,
     paired_difference,
@@ -145,9 +146,9 @@ class Results:
         first, second = self.pairs[chosen[self.pairs].any(1)].T
         if first.size:
             both = (self.values["follows"][:, first] * self.values["follows"][:, second])[None]
-            cases = [(self.cases[a], self.cases[b]) for a, b in zip(first, second, strict=True)]
-            models = ["\n".join(sorted((a["model"], b["model"]))) for a, b in cases]
-            found.append(Units(["follows"], both, [a["patient_id"] for a, _ in cases], models))
+            pairs = [(self.cases[a], self.cases[b]) for a, b in zip(first, second, strict=True)]
+            models = ["\n".join(sorted((a["model"], b["model"]))) for a, b in pairs]
+            found.append(Units(["follows"], both, [a["patient_id"] for a, _ in pairs], models))
         return [units for units in found if units.patients]
 
 
@@ -159,7 +160,7 @@ def board(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
-    carried: Sequence[Mapping] = (),
+    carried: Sequence[dict] = (),
     carried_from: str = "",
     sanity: Mapping[str, str] | None = None,
 ) -> list[dict]:
@@ -169,7 +170,7 @@ def board(
     sanity checks say, if known. Tracks without pairs carry ``follows`` over: from the track ``all`` of their split, or
     from ``carried``, rows of another board, which ``carried_from`` names.
     """
-    drawn = {"resamples": resamples, "level": level, "seed": seed}
+    how: Resampling = {"resamples": resamples, "level": level, "seed": seed}
     rows = []
     for split in SPLITS:
         own, label = list(carried), carried_from
@@ -179,7 +180,7 @@ def board(
                 continue
             place = {"track": track, "split": split}
             found = ranked(
-                results, chosen, place, kinds, seconds, **drawn, carried=own, carried_from=label, sanity=sanity
+                results, chosen, place, kinds, seconds, **how, carried=own, carried_from=label, sanity=sanity
             )
             if track == "all" and found[0]["follows_from"] == "pairs":
                 own, label = found, "the pairs of all cases"
@@ -197,7 +198,7 @@ def ranked(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
-    carried: Sequence[Mapping] = (),
+    carried: Sequence[dict] = (),
     carried_from: str = "",
     sanity: Mapping[str, str] | None = None,
 ) -> list[dict]:
@@ -288,13 +289,13 @@ def lead(
     if units is None:
         raise MedgroundError(f"no metric {metric!r} on track {track!r}; it has: {', '.join(names)}")
     values = dict(zip(results.entries, units.of(metric), strict=True))
-    drawn = {"resamples": resamples, "level": level, "seed": seed}
+    how: Resampling = {"resamples": resamples, "level": level, "seed": seed}
     rows = [
         {
             "entry": other,
             "metric": metric,
             "value": float(theirs.mean()),
-            **paired_difference(values[entry], theirs, units.patients, **drawn),
+            **paired_difference(values[entry], theirs, units.patients, **how),
         }
         for other, theirs in values.items()
         if other != entry
@@ -406,7 +407,9 @@ def _reasons(
         reason = "looks at no model" if floor[number] else None
         for metric in tested:
             low, highs = columns[f"{metric}_low"][number], columns[f"{metric}_high"]
-            against = [(highs[k], entries[k]) for k in np.flatnonzero(floor) if highs[k] is not None and k != number]
+            against = [
+                (highs[k], entries[k]) for k in np.flatnonzero(floor).tolist() if highs[k] is not None and k != number
+            ]
             if reason or low is None or not against:
                 continue
             high, best = max(against)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+
+
+class Resampling(TypedDict, total=False):
+    """How a board is resampled: how often, the level of its intervals (0..1), and the seed. `RESAMPLES` and `LEVEL`
+    hold for what is not given, and the seed 0."""
+
+    resamples: int
+    level: float
+    seed: int
 
 
 def resample_patients(

@@ -24,7 +24,7 @@ def show(rows: Sequence[Mapping], marked: str = "") -> None:
     if first["follows_from"] not in ("pairs", None):
         caption += f" There are no pairs here: {METRICS['follows'].label.lower()} is that of {first['follows_from']}."
     others = [metric for metric in METRICS.values() if metric is not order and first.get(metric.name) is not None]
-    heads = (
+    heads: tuple[str | Column, ...] = (
         "rank",
         Column("entry", no_wrap=True),  # an id is searched for, and copied
         "kind",

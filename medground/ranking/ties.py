@@ -52,7 +52,7 @@ def letters(observed: np.ndarray, different: np.ndarray) -> list[str]:
             groups = _runs(best_first, different)
             break
     groups = groups[np.lexsort((~groups[:, best_first]).T[::-1])]
-    return [" ".join(_letter(number) for number in np.flatnonzero(groups[:, entry])) for entry in range(len(observed))]
+    return [" ".join(map(_letter, np.flatnonzero(groups[:, entry]).tolist())) for entry in range(len(observed))]
 
 
 def _runs(best_first: np.ndarray, different: np.ndarray) -> np.ndarray:

@@ -90,8 +90,9 @@ def _components(heat: np.ndarray, kept: np.ndarray, last: int) -> list[Box]:
     large = np.flatnonzero(areas >= MIN_AREA)
     best = large[np.argsort(-means[large], kind="stable")][:MAX_BOXES]
     extents = ndimage.find_objects(labels)
-    return [_tight(*extents[component], last) for component in best]
+    return [_tight(extents[component], last) for component in best]
 
 
-def _tight(rows: slice, columns: slice, last: int) -> Box:
+def _tight(extent: tuple[slice, slice], last: int) -> Box:
+    rows, columns = extent
     return float(columns.start), float(rows.start), float(columns.stop - 1 + last), float(rows.stop - 1 + last)

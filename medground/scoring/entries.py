@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -105,9 +106,10 @@ def _fingerprint(entry: Entry, cases: Sequence[dict]) -> str:
     digest = hashlib.sha256(f"{entry.name}\n{dataset_version(cases)}\n".encode())
     causes = [[case["case_id"], case.get("cause"), case.get("other")] for case in cases]
     digest.update(json.dumps(causes).encode())
-    for file in (*(Path(module.__file__) for module in (agreement, boxes, score, geometry)), *metrics.sources()):
-        digest.update(file.read_bytes())
-    for table in entry.tables:
-        with table.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    own = [Path(inspect.getfile(module)) for module in (agreement, boxes, score, geometry)]
+    for source in (*own, *metrics.sources()):
+        digest.update(source.read_bytes())
+    for path in entry.tables:
+        with path.open("rb") as table:
+            digest.update(hashlib.file_digest(table, "sha256").digest())
     return digest.hexdigest()

@@ -90,7 +90,7 @@ def measured_cases(cases: Iterable[Mapping], most: int, seed: int = 0, split: st
 
 def _heat(attribution: Mapping | None, film: Box, letterbox: Letterbox) -> tuple[np.ndarray | None, str | None]:
     problem = attribution_problem(attribution, film)
-    return (None, problem) if problem else render(attribution, letterbox)
+    return (None, problem) if attribution is None or problem else render(attribution, letterbox)
 
 
 def _area(first: float, between: np.ndarray, last: float) -> float:

@@ -94,6 +94,8 @@ class Metric:
 
     def of(self, case: Evidence) -> float:
         """The metric of a case. Raises MedgroundError where the function returns what is not in its range."""
+        if self.measure is None:
+            raise MedgroundError(f"metric {self.name} is measured by a stage, which asks the model")
         value = float(self.measure(case))
         if not self.low <= value <= self.high:  # NaN is not, either
             raise MedgroundError(f"metric {self.name} is {value}; it says {self.low:g} to {self.high:g}")
@@ -185,7 +187,7 @@ def _where(metric: Metric) -> str:
     help="in a pair, denser on the own cause than on the other model's; the board counts pairs where both are",
 )
 def follows(case: Evidence) -> float:
-    return float(favours(case.heat, case.inside, case.other))
+    return float(case.other is not None and favours(case.heat, case.inside, case.other))
 
 
 @metric(

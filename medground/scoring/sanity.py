@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..geometry import Box
+from ..geometry import Box, as_box
 from .agreement import depth
 from .score import attribution_problem, canvases, render
 
@@ -30,7 +30,7 @@ def hottest(attribution: Mapping | None, width: int, height: int) -> np.ndarray 
     """Bool ``[h, w]``: the hottest tenth of the pixels of a film of that size, as `canvases` has it; None where the
     attribution cannot be drawn. Boxes grow or shrink about their centres. Ties go to the first pixels."""
     film: Box = (0.0, 0.0, float(width), float(height))
-    if attribution_problem(attribution, film):
+    if attribution is None or attribution_problem(attribution, film):
         return None
     canvas = canvases(width, height)["medground"]
     grid = attribution.get("grid")
@@ -39,7 +39,7 @@ def hottest(attribution: Mapping | None, width: int, height: int) -> np.ndarray 
         if problem:
             return None
     else:
-        boxes = [canvas.to_canvas(tuple(box)) for box in attribution["boxes"]]
+        boxes = [canvas.to_canvas(as_box(box)) for box in attribution["boxes"]]
         heat = depth([box for box in boxes if box[2] > box[0] and box[3] > box[1]], canvas.height, canvas.width)
     chosen = np.zeros(heat.shape, bool)
     chosen.flat[np.argsort(-heat, axis=None, kind="stable")[: max(1, round(SHARE * heat.size))]] = True

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice, pairwise
+from typing import TypeGuard
 
 import numpy as np
 from PIL import Image
 
 from ..errors import MedgroundError
-from ..geometry import Box, Letterbox, fill, intersect, resample
+from ..geometry import Box, Letterbox, as_box, fill, intersect, resample
 from .boxes import PROTOCOLS, boxes_from_heatmap, check_protocol, invalid
 from .metrics import METRICS, Evidence, Metric
 
@@ -70,7 +71,8 @@ def render(attribution: Mapping, letterbox: Letterbox) -> tuple[np.ndarray, str 
     if not _given(attribution.get("grid")):
         return _ranked(_boxes(attribution, letterbox), height, width), None
     grid = np.asarray(attribution["grid"]).reshape(attribution["grid_height"], attribution["grid_width"])
-    extent = tuple(attribution.get("extent") or _film(letterbox))
+    given = attribution.get("extent")
+    extent = as_box(given) if given else _film(letterbox)
     heat = _resampled(grid, letterbox.to_canvas(extent), height, width)
     return heat, invalid(grid) or invalid(heat)
 
@@ -89,7 +91,7 @@ def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
             return "a box has not four numbers"
         if not np.isfinite(np.asarray(boxes, float)).all():
             return "a box has NaN or infinite coordinates"
-        return None if any(intersect(tuple(box), film) for box in boxes) else "no box has area on the film"
+        return None if any(intersect(as_box(box), film) for box in boxes) else "no box has area on the film"
     if _given(boxes):
         return "both a grid and boxes"
     if np.size(grid) > MAX_CELLS:
@@ -98,7 +100,7 @@ def attribution_problem(attribution: Mapping | None, film: Box) -> str | None:
     if not rows or not columns or rows < 1 or columns < 1 or np.size(grid) != rows * columns:
         return f"the grid has {np.size(grid)} values, not {rows} x {columns}"
     extent = attribution.get("extent") or film
-    if len(extent) != 4 or not np.isfinite(np.asarray(extent, float)).all() or not intersect(tuple(extent), film):
+    if len(extent) != 4 or not np.isfinite(np.asarray(extent, float)).all() or not intersect(as_box(extent), film):
         return f"the extent {list(extent)} does not overlap the film"
     return None
 
@@ -119,7 +121,8 @@ def score_entry(
             ([one["case_id"] for one in batch], pool.map(lambda a: _rows(a, known[a["case_id"]], protocols), batch))
             for batch in _batches(known_ones, _BATCH)
         )
-        for (names, rows), _ in pairwise(chain(begun, [None])):  # the next batch is read while this one is scored
+        end: tuple[list[str], Iterator[list[dict]]] = ([], iter(()))
+        for (names, rows), _ in pairwise(chain(begun, [end])):  # the next batch is read while this one is scored
             for name, scores in zip(names, rows, strict=True):
                 again = name in scored
                 scored[name] = _worst(known[name], protocols, "given more than once") if again else scores
@@ -157,6 +160,8 @@ def _scores(attribution: Mapping | None, case: Mapping, protocols: Sequence[str]
     regions = _on(film, case["regions"])
     if not regions:
         raise MedgroundError(f"a case has no expert region on its film of {width}x{height}; rebuild its samples")
+    if attribution is None:
+        return _worst(case, protocols, "missing")
     if problem := attribution_problem(attribution, film):
         return _worst(case, protocols, problem)
     where = canvases(width, height)
@@ -181,8 +186,8 @@ def _scores(attribution: Mapping | None, case: Mapping, protocols: Sequence[str]
         padded_boxes = (boxes, expert) if protocol == "published" else None
         known = {"regions": Evidence(flat, inside, on_film, expert, is_map, published=padded_boxes)}
         if protocol == "medground" and (cause := _on(film, case.get("cause"))):
-            caused, other = _inside(cause, canvas), _on(film, case.get("other"))
-            other = _inside(other, canvas) if other else None
+            caused, others = _inside(cause, canvas), _on(film, case.get("other"))
+            other = _inside(others, canvas) if others else None
             on_canvas = [canvas.to_canvas(box) for box in cause]
             known["cause"] = known["pair"] = Evidence(flat, caused, boxes, on_canvas, is_map, other)
         values = {one.name: one.of(known[one.needs]) for one in measured(case, protocol)}
@@ -192,7 +197,7 @@ def _scores(attribution: Mapping | None, case: Mapping, protocols: Sequence[str]
 
 def _on(film: Box, boxes: Sequence[Box] | None) -> list[Box]:
     """The parts of boxes that lie on the film."""
-    return [clipped for box in (boxes if boxes is not None else ()) if (clipped := intersect(tuple(box), film))]
+    return [clipped for box in (boxes if boxes is not None else ()) if (clipped := intersect(as_box(box), film))]
 
 
 def _worst(case: Mapping, protocols: Sequence[str], problem: str) -> list[dict]:
@@ -211,7 +216,7 @@ def _film(letterbox: Letterbox) -> Box:
 
 def _boxes(attribution: Mapping, letterbox: Letterbox) -> list[Box]:
     film = _film(letterbox)
-    on_film = [clipped for box in attribution["boxes"] if (clipped := intersect(tuple(box), film))]
+    on_film = [clipped for box in attribution["boxes"] if (clipped := intersect(as_box(box), film))]
     return [letterbox.to_canvas(box) for box in on_film]
 
 
@@ -251,5 +256,5 @@ def _ranked(boxes: Sequence[Box], height: int, width: int) -> np.ndarray:
     return heat
 
 
-def _given(values) -> bool:
-    return values is not None and len(values) > 0
+def _given(values: object) -> TypeGuard[Sequence]:
+    return isinstance(values, Sized) and len(values) > 0

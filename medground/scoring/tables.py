@@ -65,7 +65,7 @@ def paired(cases: list[dict]) -> list[dict]:
     return cases
 
 
-def dataset_version(cases: list[dict]) -> str:
+def dataset_version(cases: Sequence[Mapping]) -> str:
     """Twelve hex digits that change with the cases, their films' sizes or their regions."""
     content = [[case[name] for name in ("case_id", "split", "width", "height", "regions")] for case in cases]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

@@ -102,14 +102,15 @@ class Imagenome(Source):
             if named is None or len(named) < len(CONCEPTS) or not path.is_file():
                 continue
             film = read_film(path)
+            height, width = film.shape
             masks = {
-                concept: fill([on_film(box, sizes[image], film.shape[::-1])], *film.shape)
+                concept: fill([on_film(box, sizes[image], (width, height))], height, width)
                 for concept, box in _concepts(named).items()
             }
             name = Path(image).stem
             write_film(out / "films" / f"{name}.png", film)
             stored = io.BytesIO()
-            np.savez_compressed(stored, **masks)
+            np.savez_compressed(stored, allow_pickle=False, **masks)
             files.write(stored.getvalue(), out / "masks" / f"{name}.npz")
             rows.append(
                 {

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import pyarrow as pa
 
 from .. import files, params, ranking, records
 from ..errors import MedgroundError
-from ..ranking import Results
+from ..ranking import Resampling, Results
 from ..scoring import score_entry
 from ..scoring.entries import Entry
 from ..scoring.tables import load_cases, read_attributions
@@ -28,18 +29,24 @@ def against_board(folder: Path | str, data: Path | str, split: str) -> tuple[Rep
     cases = load_cases(data)
     report = validate(folder, cases)
     facts, scores = data / "scores" / "entries.json", data / "scores" / "scores.parquet"
-    drawn = draws(data / "board" / "board.parquet")
+    how = resampling(data / "board" / "board.parquet")
     if not scores.exists():
-        return report, preview(folder, report, cases, split=split, **drawn)
+        return report, preview(folder, report, cases, split=split, **how)
     kinds = {entry["entry"]: entry["kind"] for entry in files.read_json(facts, list)}
-    return report, preview(folder, report, cases, records.read_table(scores, records.SCORES), kinds, split, **drawn)
+    return report, preview(folder, report, cases, records.read_table(scores, records.SCORES), kinds, split, **how)
 
 
-def draws(board: Path) -> dict:
-    """``resamples``, ``level`` and ``seed`` of a board, as its metadata says; nothing where it is not there, so that
-    the defaults hold."""
+def resampling(board: Path) -> Resampling:
+    """How a board was resampled, as its metadata says; nothing where it is not there, so that the defaults hold."""
     settings = records.made_by(board).get("settings", {}) if board.exists() else {}
-    return {name: settings[name] for name in ("resamples", "level", "seed") if name in settings}
+    how: Resampling = {}
+    if "resamples" in settings:
+        how["resamples"] = int(settings["resamples"])
+    if "level" in settings:
+        how["level"] = float(settings["level"])
+    if "seed" in settings:
+        how["seed"] = int(settings["seed"])
+    return how
 
 
 def measured(folder: Path | str, data: Path | str, split: str, most: int | None, out: Path | str) -> pa.Table:
@@ -75,12 +82,12 @@ def preview(
     scores: pa.Table | None = None,
     kinds: Mapping[str, str] | None = None,
     split: str = "dev",
-    **drawn: float,
+    **how: Unpack[Resampling],
 ) -> list[dict]:
     """The rows of `records.BOARD` on the track of all cases of a split, with the entry as ``this entry``.
 
     ``report`` is the validator's on the folder. ``scores`` and ``kinds`` are those of the board to compare with,
-    ``drawn`` its resamples, level and seed. Cases whose regions are kept back are left out; ``cases`` of the rows says
+    ``how`` its resamples, level and seed. Cases whose regions are kept back are left out; ``cases`` of the rows says
     how many were scored.
 
     Raises MedgroundError for a table that cannot be read at all, or a split without public regions.
@@ -93,7 +100,7 @@ def preview(
     together = [own, *([scores] if scores is not None else [])]
     results = Results.of(pa.concat_tables(together, promote_options="default"), known)
     place, kinds = {"track": "all", "split": split}, {**(kinds or {}), NAME: "submission"}
-    return ranking.ranked(results, results.split(split), place, kinds, {}, **drawn)
+    return ranking.ranked(results, results.split(split), place, kinds, {}, **how)
 
 
 def _scorable(folder: Path | str, report: Report) -> Report:

@@ -50,12 +50,11 @@ def read_card(folder: Path) -> tuple[object, list[Problem]]:
         depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            where = f"{CARD} line {event.start_mark.line + 1}" if event.start_mark else CARD
             if depth > 5 or isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                where = f"{CARD} line {event.start_mark.line + 1}"
                 return None, [Problem(where, "", "anchors, aliases or deep nesting", "write plain keys and values")]
-            if getattr(event, "tag", None):
-                where = f"{CARD} line {event.start_mark.line + 1}"
-                return None, [Problem(where, shown(event.tag), "a tag", "write plain keys and values")]
+            if tag := getattr(event, "tag", None):
+                return None, [Problem(where, shown(tag), "a tag", "write plain keys and values")]
         return yaml.safe_load(text), []
     except (UnicodeDecodeError, yaml.YAMLError, ValueError, RecursionError) as error:
         reason = shown(" ".join(str(error).split()), 200)
@@ -121,7 +120,7 @@ def open_plain(path: Path, limit: int) -> tuple[int | None, list[Problem]]:
     except FileNotFoundError:
         return None, [Problem(path.name, "", "is missing", f"an entry has {CARD} and {TABLE}", fatal)]
     except OSError as error:
-        return None, [Problem(path.name, error.strerror, "cannot be opened", "send a plain file", fatal)]
+        return None, [Problem(path.name, error.strerror or "", "cannot be opened", "send a plain file", fatal)]
     status = os.fstat(handle)
     problem = None
     if not stat.S_ISREG(status.st_mode):

@@ -35,7 +35,7 @@ def environment(here: Mapping[str, str]) -> dict[str, str]:
 
 def confine(memory: int, seconds: int) -> set[str]:
     """Give up what reading a table does not need, for good; the names of the limits that are in force."""
-    held = set()
+    held: set[str] = set()
     try:
         import resource
     except ImportError:  # Windows

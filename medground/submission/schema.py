@@ -150,8 +150,8 @@ def _settings(value: object) -> str | None:
 
 
 def _share(value: object) -> str | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return None if is_number and 0 <= value <= 1 else "is not a number from 0 to 1"
+    is_share = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+    return None if is_share else "is not a number from 0 to 1"
 
 
 _CHECKS = {"text": _text, "texts": _texts, "yes/no": _yes_no, "link": _link, "settings": _settings, "share": _share}

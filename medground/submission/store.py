@@ -84,7 +84,7 @@ def receive(
         for name in (CARD, TABLE):
             shutil.copyfile(folder / name, staged / name)
         report = validate(staged, cases)  # the copy, which nobody else can change
-        if not report.valid:
+        if not report.valid or report.card is None:
             raise Invalid(report)
         receipt = _receipt_for(staged, report.card["method"], submitter)
         _rewrite(staged, report.card)
@@ -107,7 +107,7 @@ def prepare(folder: Path | str, cases: Sequence[Mapping], out: Path | str) -> Pa
     out = Path(out)
     _check_entries(out)
     report = validate(folder, cases)
-    if not report.valid:
+    if not report.valid or report.card is None:
         raise Invalid(report)
     receipt = _receipt_for(Path(folder), report.card["method"], "")
     target = out / receipt.id
@@ -205,9 +205,9 @@ def _entry(folder: Path, cases: Sequence[Mapping]) -> Entry:
         raise MedgroundError(f"{folder}: the folder of an entry has a name of a-z, 0-9, dots and dashes; rename it")
     card, unread = read_card(folder)
     problems = file_problems(folder) or unread
-    if not problems and not isinstance(card, dict):
-        problems = card_problems(card, set(), set())
-    if problems:
+    if not isinstance(card, dict):
+        problems = problems or card_problems(card, set(), set())
+    if problems or not isinstance(card, dict):
         raise MedgroundError(f"{folder} is not an entry; correct or remove it:\n{Report(None, problems).text()}")
     _untouched(folder)
 
@@ -226,7 +226,9 @@ def _entry(folder: Path, cases: Sequence[Mapping]) -> Entry:
 def _claimed(card: dict) -> float | None:
     """The mean IoU that a card claims; None where it claims none, or what is no such number."""
     claimed = card.get("claimed_iou")
-    return float(claimed) if type(claimed) in (int, float) and 0 <= claimed <= 1 else None
+    if isinstance(claimed, int | float) and not isinstance(claimed, bool) and 0 <= claimed <= 1:
+        return float(claimed)
+    return None
 
 
 def _untouched(folder: Path) -> None:

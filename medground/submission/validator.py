@@ -81,7 +81,8 @@ def table_problems(path: Path, expected: Iterable[str], films: Mapping[str, tupl
     yield from problems
     if problems:
         return
-    expected, seen, row = set(expected), set(), 0
+    expected, row = set(expected), 0
+    seen: set[str] = set()
     try:
         for batch in read_batches(file):
             for values in _rows(batch):
@@ -174,14 +175,14 @@ def _box_problem(box: list | None) -> str | None:
 
 def _extras_problems(row: dict, where: str) -> Iterator[Problem]:
     texts = [row.get("note")]
-    for name, text in (("concepts", "concept"), ("tokens", "token")):
+    for name, key in (("concepts", "concept"), ("tokens", "token")):
         items = row.get(name) or []
-        texts += [item and item[text] for item in items]
+        texts += [item and item[key] for item in items]
         if len(items) > schema.MAX_TEXT or any(
-            item is None or not isinstance(item[text], str) or not math.isfinite(_or_nan(item["effect"]))
+            item is None or not isinstance(item[key], str) or not math.isfinite(_or_nan(item["effect"]))
             for item in items
         ):
-            yield Problem(f"{where} {name}", "", f"need a {text} and a finite effect each", "correct or leave empty")
+            yield Problem(f"{where} {name}", "", f"need a {key} and a finite effect each", "correct or leave empty")
         if any(item and "box" in item and _box_problem(item["box"]) for item in items):
             yield Problem(f"{where} {name}", "", "have a box that is none", "give x1, y1, x2, y2 in native pixels")
     for text in texts:
@@ -227,9 +228,10 @@ def _expected(cases: Sequence[Mapping], card: object) -> list[str]:
     ]
 
 
-def _shortened(problems: list[Problem]) -> list[Problem]:
+def _shortened(problems: Iterable[Problem]) -> list[Problem]:
     """At most `_LISTED` problems of a kind, then how many more there are."""
-    counts, listed = Counter(), []
+    counts: Counter[str] = Counter()
+    listed = []
     for problem in problems:
         counts[problem.message] += 1
         if counts[problem.message] <= _LISTED:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,8 +55,8 @@ def write(
             shape = {"grid": heat.ravel(), "grid_height": heat.shape[0], "grid_width": heat.shape[1]}
             yield {"case_id": case, **shape, "extent": extents.get(case), "seconds": seconds.get(case)}
         for case, found in boxes.items():
-            found = [[float(value) for value in box] for box in found]
-            yield {"case_id": case, "boxes": found, "seconds": seconds.get(case)}
+            numbers = [[float(value) for value in box] for box in found]
+            yield {"case_id": case, "boxes": numbers, "seconds": seconds.get(case)}
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,8 +75,10 @@ def write_rows(rows: Iterable[Mapping], path: Path) -> None:
     Raises MedgroundError for a value that does not fit.
     """
     rows, partial = iter(rows), path.with_name(f".{path.name}")
-    options = {"compression": "zstd", "use_dictionary": ["case_id"], "use_byte_stream_split": list(_FLOATS)}
-    options["write_page_checksum"] = True  # zstd passes on many a changed byte as another number
+    options: dict[str, Any] = {
+        "compression": "zstd", "use_dictionary": ["case_id"], "use_byte_stream_split": list(_FLOATS),
+        "write_page_checksum": True,  # zstd passes on many a changed byte as another number
+    }  # fmt: skip
     try:
         with pq.ParquetWriter(partial, COLUMNS, **options) as writer:
             while batch := list(islice(rows, _BATCH)):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -154,7 +155,7 @@ def _state(lvlm: LVLM | None) -> list[Any]:
 
 
 def _needs(method: Method, lvlm: LVLM | None, items: Sequence[Item]) -> None:
-    lacking = {"concepts": {"concepts": ()}, "normal": {"normal": None}}
+    lacking: dict[str, dict[str, Any]] = {"concepts": {"concepts": ()}, "normal": {"normal": None}}
     for need, taken in lacking.items():
         if need in method.needs:
             try:
@@ -180,12 +181,8 @@ def _no_gradients() -> Iterator[None]:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("it follows gradients without declaring the need for them")
 
-    kept = torch.autograd.grad, torch.autograd.backward
-    torch.autograd.grad, torch.autograd.backward = refuse, refuse
-    try:
+    with patch.object(torch.autograd, "grad", refuse), patch.object(torch.autograd, "backward", refuse):
         yield
-    finally:
-        torch.autograd.grad, torch.autograd.backward = kept
 
 
 def _settings(method: Method) -> None:

@@ -30,7 +30,7 @@ import numpy as np
 
 from .. import files
 from ..errors import MedgroundError
-from ..geometry import Box, fill
+from ..geometry import Box, as_box, fill
 
 CONTROLS = ("honest", "shortcut", "both", "either", "global")
 MARKS = ("letter", "pacemaker", "drain", "word", "exposure")
@@ -117,7 +117,7 @@ def apart(first: Sequence[Box], second: Sequence[Box]) -> bool:
     if not len(first) or not len(second):
         return False
     width, height = (int(np.ceil(max(box[side] for box in (*first, *second)))) for side in (2, 3))
-    a, b = fill([tuple(box) for box in first], height, width), fill([tuple(box) for box in second], height, width)
+    a, b = (fill(map(as_box, boxes), height, width) for boxes in (first, second))
     return bool(a.any() and b.any() and 2 * (a & b).sum() <= min(a.sum(), b.sum()))
 
 

@@ -71,7 +71,7 @@ def _passes(settings: Mapping[str, Any]) -> dict[str, int]:
     parts += candidates.MORE  # the second round
     passes = {"forward": 2 + 1 + 1 + 2 * parts}
     for source in settings["sources"]:
-        for kind, count in method(source).passes.items():
+        for kind, count in (method(source).passes or {}).items():
             passes[kind] = passes.get(kind, 0) + count
     return passes
 

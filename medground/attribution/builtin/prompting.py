@@ -14,6 +14,9 @@ from ..method import Attribution, Item
 from ..registry import register
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from ...geometry import Box
     from ...grounding.detector import Detection, Detector
     from ...grounding.segmenter import MedSAM
     from ...lvlm import LVLM
@@ -26,8 +29,8 @@ def prompting(lvlm: LVLM, items: Sequence[Item], max_new_tokens: Tokens = 256) -
     """The boxes that the model prints when it is asked for them; the note keeps what it wrote."""
     results = []
     for item, text in zip(items, _ask(lvlm, items, "boxes", max_new_tokens), strict=True):
-        boxes = parse_boxes(text, lvlm.letterbox(*item.film.shape[::-1]))
-        results.append(Attribution(item.case_id, boxes=boxes, note={"text": text}, forwards=_written(lvlm, text)))
+        height, width = item.film.shape
+        results.append(printed(lvlm, item.case_id, text, parse_boxes(text, lvlm.letterbox(width, height))))
     return results
 
 
@@ -55,44 +58,54 @@ def prompting_medsam(
     """
     texts = _ask(lvlm, items, "regions", max_new_tokens)
     films, names = [item.film for item in items], [parse_names(text) for text in texts]
-    found = _detector(detector).find(films, names, threshold, top)
+    found = load_detector(detector).find(films, names, threshold, top)
     ranked = [sorted(some, key=lambda detection: -detection.score) for some in found]
-    refined = _segmenter(segmenter).refine(films, [[detection.box for detection in some] for some in ranked])
+    refined = load_segmenter(segmenter).refine(films, [[detection.box for detection in some] for some in ranked])
     return [
         _explained(lvlm, item, text, some, boxes)
         for item, text, some, boxes in zip(items, texts, ranked, refined, strict=True)
     ]
 
 
-def _explained(lvlm: LVLM, item: Item, text: str, found: Sequence[Detection], boxes: list) -> Attribution:
-    best: dict[str, tuple] = {}
+def ask(
+    lvlm: LVLM, films: Sequence[np.ndarray], asked: Sequence[str], max_new_tokens: int, protocol: str = "medground"
+) -> list[str]:
+    """What the model writes about each film (uint8 ``[H, W]``) when it is asked for the evidence."""
+    return [answer.text for answer in lvlm.answer(films, asked, max_new_tokens=max_new_tokens, protocol=protocol)]
+
+
+def printed(
+    lvlm: LVLM, case_id: str, text: str, boxes: list[Box], concepts: list[tuple[str, Box, float]] | None = None
+) -> Attribution:
+    """The attribution of what a model wrote, which its note keeps. Writing takes a forward a token, and one for the
+    end."""
+    forwards = len(lvlm.tokenizer(text, add_special_tokens=False).input_ids) + 1
+    return Attribution(case_id, boxes=boxes, concepts=concepts, note={"text": text}, forwards=forwards)
+
+
+def _explained(lvlm: LVLM, item: Item, text: str, found: Sequence[Detection], boxes: list[Box]) -> Attribution:
+    best: dict[str, tuple[str, Box, float]] = {}
     for detection, box in zip(found, boxes, strict=True):
         best.setdefault(detection.phrase, (detection.phrase, box, detection.score))
-    return Attribution(
-        item.case_id, boxes=boxes, concepts=list(best.values()), note={"text": text}, forwards=_written(lvlm, text)
-    )
+    return printed(lvlm, item.case_id, text, boxes, list(best.values()))
 
 
 def _ask(lvlm: LVLM, items: Sequence[Item], kind: str, max_new_tokens: int) -> list[str]:
     asked = [prompts.evidence(item.finding, kind) for item in items]
-    answers = lvlm.answer([item.film for item in items], asked, max_new_tokens=max_new_tokens)
-    return [answer.text for answer in answers]
-
-
-def _written(lvlm: LVLM, text: str) -> int:
-    """Forwards that writing a text took: one a token, and one for the end."""
-    return len(lvlm.tokenizer(text, add_special_tokens=False).input_ids) + 1
+    return ask(lvlm, [item.film for item in items], asked, max_new_tokens)
 
 
 @lru_cache
-def _detector(where: str) -> Detector:
+def load_detector(where: str) -> Detector:
+    """The detector of a folder or a Hub id, loaded once a process."""
     from ...grounding.detector import Detector
 
     return Detector.load(where)
 
 
 @lru_cache
-def _segmenter(where: str) -> MedSAM:
+def load_segmenter(where: str) -> MedSAM:
+    """The segmenter of a folder or a Hub id, loaded once a process."""
     from ...grounding.segmenter import MedSAM
 
     return MedSAM.load(where)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,12 +20,12 @@ import numpy as np
 from pydantic import Field
 
 from ...errors import MedgroundError
-from ...geometry import Box, Letterbox, hull
+from ...geometry import Box, Letterbox, as_box, hull
 from ..batches import log_likelihood
 from ..candidates import CONCEPTS
 from ..method import Attribution, Item
 from ..registry import register
-from .prompting import Tokens, _detector, _segmenter
+from .prompting import Tokens, ask, load_detector, load_segmenter, printed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +54,7 @@ ASK_REGIONS = (
 
 _register = partial(register, protocol="published")
 _ONE = {"forward": 1}
+Corners = tuple[int, int, int, int]  # of a box in whole pixels of the square
 _GRADIENTS = ("model", "gradients")
 
 
@@ -80,7 +81,7 @@ class Case:
 
     def log_probs(self, lvlm: LVLM, films: np.ndarray) -> np.ndarray:
         """Log-probability of each token of the answer on films uint8 ``[M, 224, 224]``: float32 ``[M, T]``."""
-        return lvlm.log_probs(lvlm.canvas(films, "published"), self.text).cpu().numpy()
+        return lvlm.log_probs(lvlm.canvas(list(films), "published"), self.text).cpu().numpy()
 
     def scores(self, lvlm: LVLM, films: np.ndarray) -> np.ndarray:
         """Mean probability of the answer's tokens on each film: float32 ``[M]``.
@@ -88,15 +89,16 @@ class Case:
         Rounded as the reference rounds: its smallest drops are zero, and its scorer's threshold is a quantile of what
         is above zero.
         """
-        return lvlm.log_probs(lvlm.canvas(films, "published"), self.text).cpu().exp().mean(-1).numpy()
+        return lvlm.log_probs(lvlm.canvas(list(films), "published"), self.text).cpu().exp().mean(-1).numpy()
 
     def grid(self, values: Tensor | np.ndarray, forwards: int = 1, **more) -> Attribution:
         """An attribution whose grid covers the square of the film."""
         grid = values.cpu().numpy() if not isinstance(values, np.ndarray) else values
         return Attribution(self.item.case_id, grid.astype(np.float64), self.letterbox.extent, forwards=forwards, **more)
 
-    def native(self, boxes: Sequence[Box]) -> list[Box]:
-        return [self.letterbox.to_native(tuple(map(float, box))) for box in boxes]
+    def native(self, boxes: Iterable[Sequence[float]]) -> list[Box]:
+        """Boxes of the square in the pixels of the film as it came."""
+        return [self.letterbox.to_native(as_box(map(float, box))) for box in boxes]
 
 
 @_register("attention_head", group="attention", paper="Jain and Wallace, NAACL 2019", passes=_ONE)
@@ -269,17 +271,17 @@ def medfocus(lvlm: LVLM, items: Sequence[Item], tau: Annotated[float, Field(ge=0
         rows = case.log_probs(lvlm, films)
         lost = (rows[0] - rows[1:]).clip(min=0)
         effects = dict(zip(members, lost.sum(1).tolist(), strict=True))
-        best = max(effects, key=effects.get)
+        best = max(effects, key=lambda name: effects[name])
         fallback = math.exp(-effects[best]) >= tau
         square = (0, 0, SIDE, SIDE)
-        hulls = {name: hull(some) if some else square for name, some in members.items()}
+        hulls: dict[str, Box] = {name: hull(some) if some else square for name, some in members.items()}
         ranked = sorted(effects, key=lambda name: -effects[name])
         token_effects = lost[list(members).index(best)].tolist()
         results.append(
             Attribution(
                 case.item.case_id,
                 boxes=case.native([square if fallback else hulls[best]]),
-                concepts=[(name, *case.native([hulls[name]]), effects[name]) for name in ranked],
+                concepts=[(name, case.native([hulls[name]])[0], effects[name]) for name in ranked],
                 tokens=list(zip(case.text.tokens, token_effects, strict=True)),
                 note={"region": WHOLE if fallback else best},
                 forwards=len(films),
@@ -297,7 +299,7 @@ def prompting(lvlm: LVLM, items: Sequence[Item], max_new_tokens: Tokens = 256) -
     results = []
     for case, text in _asked(lvlm, items, ASK_BOXES, max_new_tokens):
         boxes = [box for box in map(_numbers, _list(text)) if box]
-        results.append(_printed(lvlm, case, text, boxes))
+        results.append(printed(lvlm, case.item.case_id, text, case.native(boxes)))
     return results
 
 
@@ -324,11 +326,11 @@ def prompting_medsam(
         boxes = []
         for phrase in _list(text):
             if isinstance(phrase, str) and phrase.strip():
-                found = _detector(detector).find([case.film], [[phrase]], threshold, top)[0]
+                found = load_detector(detector).find([case.film], [[phrase]], threshold, top)[0]
                 boxes += [np.clip(np.trunc(detection.box), 0, SIDE - 1).astype(int).tolist() for detection in found]
         boxes = [box for box in boxes if box[2] > box[0] and box[3] > box[1]]
-        refined = _segmenter(segmenter).refine([case.film], [boxes], "published")[0]
-        results.append(_printed(lvlm, case, text, refined))
+        refined = load_segmenter(segmenter).refine([case.film], [boxes], "published")[0]
+        results.append(printed(lvlm, case.item.case_id, text, case.native(refined)))
     return results
 
 
@@ -390,8 +392,9 @@ def _rise_masks(masks: Any, seed: int, case_id: str) -> np.ndarray:
     return kept.reshape(-1, CELLS, CELLS)
 
 
-def _whole(box: Box) -> tuple[int, ...]:
-    return tuple(round(value) for value in box)
+def _whole(box: Box) -> Corners:
+    x1, y1, x2, y2 = (round(value) for value in box)
+    return x1, y1, x2, y2
 
 
 def _blackened(film: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
@@ -404,18 +407,9 @@ def _blackened(film: np.ndarray, boxes: Sequence[Sequence[int]]) -> np.ndarray:
 def _asked(lvlm: LVLM, items: Sequence[Item], request: str, max_new_tokens: int) -> list[tuple[Case, str]]:
     """Each case with what the model writes when ``request`` follows its question."""
     cases = [Case.of(lvlm, item) for item in items]
-    answers = lvlm.answer(
-        [case.film for case in cases],
-        [f"{case.item.prompt}\n{request}" for case in cases],
-        max_new_tokens=max_new_tokens,
-        protocol="published",
-    )
-    return [(case, answer.text) for case, answer in zip(cases, answers, strict=True)]
-
-
-def _printed(lvlm: LVLM, case: Case, text: str, boxes: Sequence[Box]) -> Attribution:
-    written = len(lvlm.tokenizer(text, add_special_tokens=False).input_ids) + 1
-    return Attribution(case.item.case_id, boxes=case.native(boxes), note={"text": text}, forwards=written)
+    asked = [f"{case.item.prompt}\n{request}" for case in cases]
+    texts = ask(lvlm, [case.film for case in cases], asked, max_new_tokens, "published")
+    return list(zip(cases, texts, strict=True))
 
 
 def _list(text: str) -> list:
@@ -427,7 +421,7 @@ def _list(text: str) -> list:
     return value if isinstance(value, list) else []
 
 
-def _numbers(value: Any) -> tuple[int, ...] | None:
+def _numbers(value: Any) -> Corners | None:
     """The corners of a box with area, rounded; None for anything else."""
     try:
         x1, y1, x2, y2 = (round(float(number)) for number in value)
