@@ -1,4 +1,4 @@
-"""The board on the terminal."""
+"""The board on the terminal, and what its numbers mean."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def board(
     told = data / "board" / "board.json"
     if told.exists() and track == "all":
         show_separates(files.read_json(told).get("separates", {}).get(split, {}), split)
+
+
+@app.command()
+def metrics() -> None:
+    """List the metrics: what each is called and says, whether small is good (↓), and what it needs."""
+    from ..scoring.metrics import METRICS, NEEDS
+
+    for name, metric in METRICS.items():
+        print(f"{name}: {metric.arrow}, {metric.low:g} to {metric.high:g}: {metric.help}")
+        print(f"  needs: {NEEDS[metric.needs]}")
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 Everything that shows or stores numbers reads it: the tables of scores and of the board, the terminal, the app, the
 cards. A metric is added by one function, here or in a package of one's own that names the module under the entry point
-``medground.metrics``::
+``medground.metrics`` (docs/how-to/metric.md)::
 
     @metric("coverage_of_region", label="Region covered", help="share of the region's pixels above the map's mean")
     def coverage_of_region(case: Evidence) -> float:
@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
 
+from ..doors import Door
 from ..errors import MedgroundError
 from ..geometry import Box
 from .agreement import at_area, box_metrics, depth, favours, map_metrics
@@ -88,6 +88,11 @@ class Metric:
         return self.low if self.higher_is_better else self.high
 
     @property
+    def origin(self) -> str:
+        """Where it is written."""
+        return "a stage" if self.measure is None else f"{self.measure.__module__}.{self.measure.__qualname__}"
+
+    @property
     def arrow(self) -> str:
         """The label with the direction where small is good."""
         return self.label if self.higher_is_better else f"{self.label} ↓"
@@ -102,49 +107,35 @@ class Metric:
         return value
 
 
-class _Metrics(Mapping[str, Metric]):
+class Metrics(Mapping[str, Metric]):
     """All metrics by name, in the order in which they were declared; those of other packages come last."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Metric] = {}
-        self._loaded = False
+        self._door: Door[Metric] = Door(GROUP, "metric")
 
     def add(self, metric: Metric) -> None:
+        """Make a metric known. Raises MedgroundError for an unknown need, or a name that another one has."""
         if metric.needs not in NEEDS:
             raise MedgroundError(f"metric {metric.name} needs {metric.needs!r}; known: {', '.join(NEEDS)}")
-        known = self._known.get(metric.name)
-        if known is not None and _where(known) != _where(metric):
-            raise MedgroundError(f"two metrics are named {metric.name}: {_where(known)} and {_where(metric)}")
-        self._known[metric.name] = metric
+        self._door.register(metric.name, metric)
 
     def that_need(self, *needs: str) -> list[Metric]:
         """The metrics with one of these needs, in order."""
         return [metric for metric in self.values() if metric.needs in needs]
 
-    def _all(self) -> dict[str, Metric]:
-        if not self._loaded:
-            self._loaded = True
-            for point in entry_points(group=GROUP):
-                try:
-                    point.load()
-                except Exception as error:
-                    raise MedgroundError(
-                        f"the metric {point.name} of {point.dist and point.dist.name} cannot be imported ({error}); "
-                        "mend or uninstall that package"
-                    ) from error
-        return self._known
-
     def __getitem__(self, name: str) -> Metric:
-        return self._all()[name]
+        if name not in self._door:
+            raise KeyError(name)
+        return self._door.get(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
+        return iter(self._door.names())
 
     def __len__(self) -> int:
-        return len(self._all())
+        return len(self._door.names())
 
 
-METRICS = _Metrics()
+METRICS = Metrics()
 
 
 def metric(
@@ -174,10 +165,6 @@ def sources() -> list[Path]:
     modules = {metric.measure.__module__ for metric in METRICS.values() if metric.measure}
     files = {getattr(sys.modules.get(module), "__file__", None) for module in modules}
     return sorted(Path(file) for file in files if file)
-
-
-def _where(metric: Metric) -> str:
-    return "a stage" if metric.measure is None else f"{metric.measure.__module__}.{metric.measure.__qualname__}"
 
 
 @metric(

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from medground import ranking, records
+from medground import doors, ranking, records
 from medground.errors import MedgroundError
 from medground.scoring import METRICS, Evidence, metric, metrics, score_entry
 
@@ -29,7 +29,7 @@ def added():
         return float(hottest[:, : case.heat.shape[1] // 2].sum() / hottest.sum())
 
     yield left_half
-    del METRICS._known["left_half"]
+    del METRICS._door._known["left_half"]
 
 
 def rows(entry="x"):
@@ -53,7 +53,7 @@ def test_one_function_reaches_the_scores_and_the_board(added, tmp_path):
 
 def test_tables_with_more_or_fewer_metrics_are_read(added, tmp_path):
     records.write_table(rows("with"), records.SCORES, tmp_path / "with.parquet")
-    del METRICS._known["left_half"]
+    del METRICS._door._known["left_half"]
     records.write_table(rows("without"), records.SCORES, tmp_path / "without.parquet")
     both = [records.read_table(tmp_path / name, records.SCORES) for name in ("with.parquet", "without.parquet")]
     results = ranking.Results.of(pa.concat_tables(both, promote_options="default"), CASES)
@@ -83,12 +83,13 @@ def test_a_board_of_before_is_read_without_what_is_no_longer_kept(tmp_path):
 
 def test_a_metric_of_an_entry_point_is_loaded_once_and_a_broken_one_is_named(monkeypatch):
     def point(name, load):
-        return types.SimpleNamespace(name=name, dist=types.SimpleNamespace(name="their-package"), load=load)
+        package = types.SimpleNamespace(name="their-package")
+        return types.SimpleNamespace(name=name, value=f"{name}_metric", dist=package, load=load)
 
     loaded = []
-    fresh = metrics._Metrics()
+    fresh = metrics.Metrics()
     one = metrics.Metric("theirs", "Theirs", "a metric of theirs", measure=lambda case: 0.5)
-    monkeypatch.setattr(metrics, "entry_points", lambda group: [
+    monkeypatch.setattr(doors, "entry_points", lambda group: [
         point("theirs", lambda: loaded.append(group) or fresh.add(one))])  # fmt: skip
     assert list(fresh) == ["theirs"] and fresh["theirs"] is one and len(fresh) == 1
     assert loaded == ["medground.metrics"]
@@ -96,13 +97,13 @@ def test_a_metric_of_an_entry_point_is_loaded_once_and_a_broken_one_is_named(mon
     def broken():
         raise ImportError("no module named x")
 
-    monkeypatch.setattr(metrics, "entry_points", lambda group: [point("bad", broken)])
-    with pytest.raises(MedgroundError, match="metric bad of their-package cannot be imported"):
-        list(metrics._Metrics())
+    monkeypatch.setattr(doors, "entry_points", lambda group: [point("bad", broken)])
+    with pytest.raises(MedgroundError, match=r"the metric 'bad' of their-package .* cannot be imported"):
+        list(metrics.Metrics())
 
 
 def test_names_needs_and_ranges_are_held(added):
-    with pytest.raises(MedgroundError, match="two metrics are named left_half"):
+    with pytest.raises(MedgroundError, match="two metrics are named 'left_half'"):
         metric("left_half", label="x", help="y")(lambda case: 0.0)
     with pytest.raises(MedgroundError, match="needs 'luck'"):
         metric("lucky", label="x", help="y", needs="luck")(lambda case: 0.0)
