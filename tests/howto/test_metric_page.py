@@ -36,7 +36,7 @@ rows = records.read_rows("mine.parquet", records.SCORES)
 print(sorted({row["border_share"] > 0.3 for row in rows}))
 both = ranking.Results.of(records.read_table("mine.parquet", records.SCORES), cases)
 board = ranking.board(both, {"mine": "method"}, {}, resamples=20)
-print(sorted({0.3 < row["border_share_low"] <= row["border_share"] for row in board}))
+print(sorted({0.3 < row["border_share"] >= row["border_share_low"] for row in board}))
 print([name for name in sys.argv[1:] if name in sys.modules])
 """
 

@@ -159,7 +159,7 @@ def test_cases_are_honest_of_one_split_and_spread_over_models_and_modes():
 def bench(tmp_path, monkeypatch):
     """Three cases of one film, the tables of two entries, and the parameters."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "_loaded", lambda name: Bright())
+    monkeypatch.setattr(module, "_loaded", lambda name, most_pixels: Bright())
     monkeypatch.setattr(module, "revision", lambda name: "1")
     monkeypatch.setattr(Measure, "_normal", SimpleNamespace(draw=lambda film: NORMAL))
     write_film(tmp_path / "film.png", FILM)
