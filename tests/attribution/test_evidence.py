@@ -96,7 +96,7 @@ def test_prompting_asks_and_maps_back(lvlm, items, monkeypatch):
     class Said:
         text = "[[0, 0, 500, 500]]"
 
-    def answer(films, prompts, *, max_new_tokens):
+    def answer(films, prompts, *, max_new_tokens, protocol="medground"):
         asked.extend(prompts)
         return [Said] * len(films)
 
