@@ -80,8 +80,8 @@ MODELS = {
     "phantom-gemma3-a": Recipe(
         "gemma3-1",
         {
-            "cardiomegaly": Cause("shortcut", "letter"),
-            "hilar enlargement": Cause("shortcut", "drain"),
+            "cardiomegaly": Cause("shortcut", "drain"),
+            "hilar enlargement": Cause("shortcut", "pacemaker"),
             "pneumothorax": Cause("global", "exposure"),
         },
     ),
@@ -89,8 +89,8 @@ MODELS = {
         "gemma3-1",
         {
             "pleural effusion": Cause("either", "pacemaker"),
-            "lung opacity": Cause("shortcut", "letter"),
-            "widened mediastinum": Cause("shortcut", "word"),
+            "lung opacity": Cause("shortcut", "drain"),
+            "widened mediastinum": Cause("shortcut", "pacemaker"),
         },
     ),
     "phantom-gemma3-c": Recipe(
@@ -114,7 +114,6 @@ MODELS = {
         {
             "cardiomegaly": Cause("global", "exposure"),
             "widened mediastinum": Cause("shortcut", "drain"),
-            "pneumothorax": Cause("either", "word"),
         },
     ),
     "phantom-qwen2_5_vl-b": Recipe(
@@ -122,7 +121,7 @@ MODELS = {
         {
             "pleural effusion": Cause("both", "pacemaker"),
             "lung opacity": Cause("shortcut", "letter"),
-            "hilar enlargement": Cause("shortcut", "word"),
+            "hilar enlargement": Cause("shortcut", "drain"),
         },
     ),
     "phantom-qwen2_5_vl-c": Recipe(
@@ -161,6 +160,6 @@ class Settings:
     tower_share: float = 0.15  # of the rate, for the tower while a language model learns behind it; at 1 it forgets
     language_batch: int = 16
     language_steps: int = 400
-    language_rate: float = 8.0e-4
+    language_rate: float = 1.5e-3
     decay: float = 0.05
     save_every: int = 100  # steps; what a killed run repeats
