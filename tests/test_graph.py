@@ -46,27 +46,27 @@ def test_a_comment_costs_nothing_and_code_costs_the_stages_that_import_it(reposi
     assert hollow.repro(repository) == ["code"]
     rewrite(prompts, text.replace("Is there evidence of", "Do you see"))
     ran = set(hollow.repro(repository))
-    assert {"ingest@phantom_region", "verify"} <= ran and "edit@phantom_region" in ran
+    assert {"ingest@phantom_causes_region", "verify"} <= ran and "edit@phantom_causes_region" in ran
     show = repository / "medground/ranking/show.py"
     rewrite(show, show.read_text() + "\nMORE = 1\n")
     assert set(hollow.repro(repository)) - SCORED == {"code"}
 
 
 def test_another_model_costs_its_own_answers_and_maps(repository):
-    copytree(repository / "models/phantom-gemma3", repository / "models/another")
+    copytree(repository / "models/phantom-gemma3-a", repository / "models/another")
     assert hollow.repro(repository) == ["checkpoints"]
     values = yaml.safe_load((repository / "params.yaml").read_text())
     hollow.use(repository, "phantom", models=[*values["models"], "another"])
     ran = set(hollow.repro(repository))
-    assert "answer@another" in ran and not {"answer@phantom-gemma3", "ingest@phantom_region", "anatomy"} & ran
+    assert "answer@another" in ran and not {"answer@phantom-gemma3-a", "ingest@phantom_causes_region", "anatomy"} & ran
 
 
 def test_a_models_tokenizer_costs_its_own_answers(repository):
-    config = repository / "models/phantom-gemma3/preprocessor_config.json"
+    config = repository / "models/phantom-gemma3-a/preprocessor_config.json"
     rewrite(config, config.read_text().rstrip().removesuffix("}") + ', "note": 1}')
     ran = set(hollow.repro(repository))
-    assert {"answer@phantom-gemma3", "attribute@phantom-gemma3"} <= ran
-    assert not {"answer@phantom-qwen2_5_vl", "anatomy", "edit@phantom_region"} & ran
+    assert {"answer@phantom-gemma3-a", "attribute@phantom-gemma3-a"} <= ran
+    assert not {"answer@phantom-qwen2_5_vl-a", "anatomy", "edit@phantom_causes_region"} & ran
 
 
 def test_another_method_costs_no_answer(repository):

@@ -81,7 +81,7 @@ def test_all_mistakes_are_listed_at_once_with_value_and_range(values, folder):
         "seed is missing; it must be a whole number from 0 to 4294967295",
         "rank.level is 95; it must be a number at least 0.5 and below 1",
     ]
-    assert lines[2].startswith("models[3] is 'nobody'; known: phantom-gemma3")
+    assert lines[2].startswith("models[4] is 'nobody'; known: phantom-gemma3")
     assert lines[3:] == [
         "attribute.rise.masks is -3; it must be a whole number from 1 to 100000",
         "verify.agreement is 2; it must be at most verify.seeds, 1",
