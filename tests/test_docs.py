@@ -32,9 +32,10 @@ def lines(page: Path) -> list[str]:
     """The shell commands of a page, one each, continued lines joined."""
     found = []
     for block in blocks(page, "bash", "console"):
-        for line in re.sub(r"\\\n\s*", " ", block).splitlines():
-            line = line.removeprefix("$ ").strip()
-            found += [part.strip() for part in re.split(r"&&|;(?!;)", line)]
+        block = re.sub(r"\\\n\s*", " ", block)
+        given = [line for line in block.splitlines() if line.startswith("$ ")] or block.splitlines()
+        for line in given:  # where prompts are shown, the other lines are what was printed
+            found += [part.strip() for part in re.split(r"&&|;(?!;)", line.removeprefix("$ "))]
     return [line for line in found if line and not line.startswith("#")]
 
 
