@@ -7,10 +7,12 @@ import re
 import shlex
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from dvc.cli.parser import get_main_parser
 
 from medground.cli import app
@@ -51,6 +53,10 @@ def test_a_command_can_be_given_as_it_stands(page: Path, line: str):
         _medground(words[1:])
     elif words[:1] == ["dvc"]:
         get_main_parser().parse_args(words[1:])  # argparse ends the process at an unknown command or option
+        for change in (after for before, after in pairwise(words) if before in ("-S", "--set-param")):
+            values = yaml.safe_load((ROOT / "params.yaml").read_text())
+            for key in change.partition("=")[0].split("."):
+                values = values[key]
     elif words[:1] == ["make"]:
         targets = re.findall(r"^([\w./]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {word for word in words[1:] if "=" not in word} <= set(targets)
