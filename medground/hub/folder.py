@@ -107,7 +107,7 @@ def _rows(tables: Tables, hide_test_regions: bool) -> dict[str, dict[str, Iterab
             for mode in tables.records
         },
         "films": {split: _films(tables, split) for split in SPLITS},
-        "retention": tables.retention,
+        "retention": dict(tables.retention),
         "baselines": {split: _baselines(tables, split) for split in SPLITS},
     }
 
