@@ -104,3 +104,11 @@ def test_the_site_builds_strictly_and_asks_nobody_else(tmp_path):
         )
         assert not loaded, (page, loaded)
     assert (tmp_path / "site/reference/metrics/index.html").is_file()
+
+
+def test_the_map_in_contributing_names_what_is_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(
+        re.findall(r"`((?:medground|docs|examples|stages|tests|leaderboard|space|benchmarks|profiles)/[\w./]*)`", text)
+    )
+    assert len(named) > 20 and not [path for path in named if not (ROOT / path).exists()]
