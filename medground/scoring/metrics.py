@@ -112,12 +112,15 @@ class Metrics(Mapping[str, Metric]):
 
     def __init__(self) -> None:
         self._door: Door[Metric] = Door(GROUP, "metric")
+        self._declared: list[str] = []
 
     def add(self, metric: Metric) -> None:
         """Make a metric known. Raises MedgroundError for an unknown need, or a name that another one has."""
         if metric.needs not in NEEDS:
             raise MedgroundError(f"metric {metric.name} needs {metric.needs!r}; known: {', '.join(NEEDS)}")
         self._door.register(metric.name, metric)
+        if metric.name not in self._declared:
+            self._declared.append(metric.name)
 
     def that_need(self, *needs: str) -> list[Metric]:
         """The metrics with one of these needs, in order."""
@@ -129,7 +132,7 @@ class Metrics(Mapping[str, Metric]):
         return self._door.get(name)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._door.names())
+        return iter(sorted(self._door.names(), key=self._declared.index))
 
     def __len__(self) -> int:
         return len(self._door.names())

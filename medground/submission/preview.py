@@ -67,6 +67,8 @@ def measured(folder: Path | str, data: Path | str, split: str, most: int | None,
     if not own:
         raise MedgroundError(f"{Path(folder) / CARD} names no model of the benchmark, so there is none to run")
     split, most = "dev" if split == "dev" else SPLIT, p.faithfulness.cases if most is None else most
+    if most < 1:
+        raise MedgroundError("faithfulness.cases in params.yaml is 0, so no case would be measured; give --most N")
     measure([Entry(NAME, "submission", (Path(folder) / TABLE,))], own, p, out, data.parent, most, split)
     worst = {"entry": NAME, **WORST, "problem": "missing"}
     others = [case for case in measured_cases(cases, most, p.seed, split) if case["model"] not in named]

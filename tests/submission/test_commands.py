@@ -140,7 +140,9 @@ def test_score_with_faithfulness(data, entry, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     profile = Path(__file__).parents[2] / "profiles/phantom.yaml"
-    Path("params.yaml").write_text(profile.read_text().replace("workers: 0", "workers: 1"))
+    Path("params.yaml").write_text(
+        profile.read_text().replace("workers: 0", "workers: 1").replace("cases: 0 #", "cases: 6 #")
+    )
     write_film(tmp_path / "film.png", np.full((256, 320), 9, np.uint8))
     monkeypatch.setattr(faithfulness, "revision", lambda model: "1")
     monkeypatch.setattr(faithfulness, "_loaded", lambda model, most_pixels: {"a": Model()}[model])
@@ -168,6 +170,10 @@ def test_score_with_faithfulness(data, entry, tmp_path, monkeypatch):
     (entry / "entry.yaml").write_text(yaml.safe_dump(card | {"models": ["z"]}))
     assert "names no model of the benchmark" in str(run(*arguments).exception)
     assert "deletion" not in run("score", entry, "--data", data).output
+    (entry / "entry.yaml").write_text(yaml.safe_dump(card | {"models": ["a"]}))
+    Path("params.yaml").write_text(profile.read_text())  # which measures no case
+    refused = run(*arguments)
+    assert isinstance(refused.exception, MedgroundError) and "no case would be measured" in str(refused.exception)
 
 
 def test_broken_entries_fail_with_the_list(data, entry):
