@@ -62,8 +62,8 @@ def summary() -> str:
         best = max(floors, key=lambda row: row["iou_at_area"] or 0)
         order = max(rows.values(), key=lambda row: row["iou_at_area"] or 0)
         lines.append(
-            f"- **Agreement with the expert is not evidence**: at equal area `{best['entry']}`, which looks at "
-            f"nothing, has an IoU of {_with_interval(best, 'iou_at_area')}; the highest is `{order['entry']}`'s, "
+            f"- **What looks at nothing agrees with the expert, too**: at equal area `{best['entry']}` has an "
+            f"IoU of {_with_interval(best, 'iou_at_area')}; the highest is `{order['entry']}`'s, "
             f"{_with_interval(order, 'iou_at_area')}."
         )
     if apart:
