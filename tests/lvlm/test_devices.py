@@ -92,8 +92,8 @@ def test_every_method_stays_on_the_device(name, pair, eyes, monkeypatch):
     said, items = [], cases()[1:]  # of different lengths and shapes
     for place, lvlm in enumerate(pair):
         for module in (prompting, published):
-            monkeypatch.setattr(module, "_detector", lambda where, place=place: eyes[0][place])
-            monkeypatch.setattr(module, "_segmenter", lambda where, place=place: eyes[1][place])
+            monkeypatch.setattr(module, "load_detector", lambda where, place=place: eyes[0][place])
+            monkeypatch.setattr(module, "load_segmenter", lambda where, place=place: eyes[1][place])
         if place:
             with Everywhere():
                 said.append(method.attribute(lvlm, items))

@@ -103,8 +103,8 @@ def test_every_method_runs(name, real, item, monkeypatch):
     from medground.attribution.builtin import prompting, published
 
     for module in (prompting, published):
-        monkeypatch.setattr(module, "_detector", lambda where: Detector.load(str(EYES["detector"])))
-        monkeypatch.setattr(module, "_segmenter", lambda where: MedSAM.load(str(EYES["segmenter"])))
+        monkeypatch.setattr(module, "load_detector", lambda where: Detector.load(str(EYES["detector"])))
+        monkeypatch.setattr(module, "load_segmenter", lambda where: MedSAM.load(str(EYES["segmenter"])))
     monkeypatch.setattr(prompting, "parse_names", lambda text: ["left lung", "cardiac silhouette"])
     monkeypatch.setattr(published, "_list", lambda text: ["left lung", "cardiac silhouette"])
     if name == "prompting_published":
