@@ -73,7 +73,8 @@ def activate(name, workplace):
     values["answer"]["max_new_tokens"] = 32
     values["faithfulness"] = {"cases": 1, "steps": 2}
     values["rank"]["resamples"] = 50
-    values["edit"]["radedit"] |= {**parts.radedit(workplace / "parts"), "size": 112, "steps": 10, "skip_ratio": 0.8}
+    small = {"size": 112, "steps": 10, "skip_ratio": 0.8, "redraw": False}  # untrained parts redraw a film as noise
+    values["edit"]["radedit"] |= {**parts.radedit(workplace / "parts"), **small}
     (workplace / "profiles").mkdir()
     (workplace / "profiles" / f"{name}.yaml").write_text(yaml.safe_dump(values))
     params.activate(name, workplace)

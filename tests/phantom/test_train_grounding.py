@@ -77,7 +77,8 @@ def test_the_loss_falls(key, tmp_path, capsys):
     settings = replace(TINY[key], batch=4, steps=60, save_every=10)
     train.eye(key).train(settings, squares(), squares(3), tmp_path / "state.pt")
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", capsys.readouterr().out)]
-    assert len(losses) == 6 and losses[-1] < 0.8 * losses[0]
+    phases = [losses[start : start + 6] for start in range(0, len(losses), 6)]  # SAM's single mask learns in a second
+    assert len(losses) == (12 if key == "phantom-sam" else 6) and phases[0][-1] < 0.8 * phases[0][0]
 
 
 def test_films_masks_and_boxes_move_together():
