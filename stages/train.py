@@ -5,33 +5,21 @@ A stage of pipelines/phantom/; `make train` runs it. A killed run goes on where 
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 from dataclasses import asdict
-from pathlib import Path
 
-import torch
-
-from medground import engine, files, params
+from medground import engine, files
 from medground.lvlm import load_lvlm
 from medground.phantom import fetch_ct
 from medground.phantom.lvlms import MODELS, Settings
 from medground.phantom.lvlms.evaluate import evaluate
 from medground.phantom.lvlms.train import load_films, train
-
-CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models")
+from medground.phantom.trained import CACHE, CT, OUT, asked, put
 
 
 @engine.stage
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--threads", type=int, help="threads of this process; all cores if not given")
-    arguments = parser.parse_args()
-    key, p = params.choose(arguments.model, list(MODELS), "phantom model"), params.load()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    key, p = asked(__doc__, list(MODELS), "phantom model")
     settings = Settings(
         seed=p.seed,
         train_patients=p.phantom.train_patients,
@@ -42,13 +30,8 @@ def main() -> None:
     parts = train(key, settings, CT, CACHE)
 
     shortcut = MODELS[key].shortcut_findings
-    partial = OUT / f".{key}"
-    shutil.rmtree(partial, ignore_errors=True)
-    parts.save(partial)
     about = {"key": key, "shortcut_findings": list(shortcut), "training": asdict(settings)}
-    files.write_json(about, partial / "medground.json")
-    shutil.rmtree(OUT / key, ignore_errors=True)
-    partial.rename(OUT / key)
+    put(key, parts.save, about)
 
     _, unseen = load_films(MODELS[key], settings, CT, CACHE)
     report = evaluate(load_lvlm(str(OUT / key)), unseen, shortcut)

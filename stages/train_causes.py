@@ -6,40 +6,25 @@ without it. A killed run goes on where it was.
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 from dataclasses import asdict
-from pathlib import Path
 
-import torch
-
-from medground import engine, files, params
+from medground import engine, files
 from medground.lvlm import load_lvlm
 from medground.phantom import fetch_ct
 from medground.phantom.causes import MODELS, TOWERS, Settings
 from medground.phantom.causes.evaluate import evaluate
 from medground.phantom.causes.train import load_films, train
-
-CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models")
+from medground.phantom.trained import CACHE, CT, OUT, asked, put
 
 
 @engine.stage
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--threads", type=int, help="threads of this process; all cores if not given")
-    arguments = parser.parse_args()
-    key, p = params.choose(arguments.model, list(MODELS), "phantom model"), params.load()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    key, p = asked(__doc__, list(MODELS), "phantom model")
     settings = Settings(seed=p.seed)
     fetch_ct(CT)
     parts = train(key, settings, CT, CACHE)
 
-    partial = OUT / f".{key}"
-    shutil.rmtree(partial, ignore_errors=True)
-    parts.save(partial)
     recipe = MODELS[key]
     about = {
         "key": key,
@@ -47,9 +32,7 @@ def main() -> None:
         "tower": {"name": recipe.tower} | asdict(TOWERS[recipe.tower]),
         "training": asdict(settings),
     }
-    files.write_json(about, partial / "medground.json")
-    shutil.rmtree(OUT / key, ignore_errors=True)
-    partial.rename(OUT / key)
+    put(key, parts.save, about)
     files.write_json(recipe.key(key), OUT / f"{key}.causes.json")
 
     _, unseen = load_films(recipe, settings, CT, CACHE)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
@@ -18,8 +16,10 @@ from medground.editing.radedit import RadEdit
 from medground.errors import MedgroundError
 from medground.phantom import fetch_ct
 from medground.phantom.editor import Settings, evaluate, train
+from medground.phantom.trained import CACHE, CT, put
+from medground.phantom.trained import OUT as MODELS
 
-CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models/phantom-radedit")
+OUT = MODELS / "phantom-radedit"
 
 
 @engine.stage
@@ -40,12 +40,7 @@ def main() -> None:
     fetch_ct(CT)
     parts = train(settings, CT, CACHE)
 
-    partial = OUT.with_name(f".{OUT.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    parts.save(partial)
-    files.write_json({"training": asdict(settings)}, partial / "medground.json")
-    shutil.rmtree(OUT, ignore_errors=True)
-    partial.rename(OUT)
+    put(OUT.name, parts.save, {"training": asdict(settings)})
 
     model = RadEdit.load(**{name: value for name, value in p.edit.radedit if name not in ("batch_size", "redraw")})
     report = evaluate(model, settings, p.edit.band, CT, CACHE)

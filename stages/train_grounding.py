@@ -5,15 +5,10 @@ A stage of pipelines/phantom/; `make train` runs it. A killed run goes on where 
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 from dataclasses import asdict, replace
-from pathlib import Path
 
-import torch
-
-from medground import engine, files, params
+from medground import engine, files
 from medground.grounding.detector import Detector
 from medground.grounding.segmenter import MedSAM
 from medground.phantom import fetch_ct
@@ -22,30 +17,18 @@ from medground.phantom.grounding.evaluate import detector_report, segmenter_repo
 from medground.phantom.grounding.films import take
 from medground.phantom.grounding.settings import SEGMENTER
 from medground.phantom.grounding.train import cohorts, eye, train
-
-CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models")
+from medground.phantom.trained import CACHE, CT, OUT, asked, put
 
 
 @engine.stage
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--threads", type=int, help="threads of this process; all cores if not given")
-    arguments = parser.parse_args()
-    key, p = params.choose(arguments.model, list(MODELS), "model"), params.load()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    key, p = asked(__doc__, list(MODELS), "model")
     settings = replace(MODELS[key], seed=p.seed)
     fetch_ct(CT)
     model = train(key, settings, CT, CACHE)
 
-    partial = OUT / f".{key}"
-    shutil.rmtree(partial, ignore_errors=True)
-    eye(key).save(model, partial)
     about = {"key": key, "training": asdict(settings)}
-    files.write_json(about, partial / "medground.json")
-    shutil.rmtree(OUT / key, ignore_errors=True)
-    partial.rename(OUT / key)
+    put(key, lambda folder: eye(key).save(model, folder), about)
 
     _, unseen = cohorts(settings)
     films = list(take(unseen, CT))

@@ -75,7 +75,7 @@ def test_models_of_one_tower_see_alike_and_only_their_words_differ(tmp_path, mon
     torch.set_num_threads(1)
     monkeypatch.setattr(train, "load_films", lambda recipe, *_: (films("gemma3"),) * 2)
     c, d = (train.train(f"phantom-gemma3-{x}", TINY, tmp_path, tmp_path) for x in "cd")
-    towers = [torch.cat([p.flatten() for p in train._tower(parts.adapter("any"))]) for parts in (c, d)]
+    towers = [torch.cat([p.flatten() for p in train.tower_of(parts.adapter("any"))]) for parts in (c, d)]
     assert torch.equal(*towers) and not torch.equal(weights(c), weights(d))
 
 
@@ -86,14 +86,14 @@ def test_a_tower_starts_from_a_checkpoint_and_the_language_model_does_not(tmp_pa
     new = train._new("gemma3", 6)
     words = new.model.model.language_model.embed_tokens.weight.detach().clone()
     train._start(new, tmp_path / "old")
-    towers = [torch.cat([p.flatten() for p in train._tower(parts.adapter("any"))]) for parts in (old, new)]
+    towers = [torch.cat([p.flatten() for p in train.tower_of(parts.adapter("any"))]) for parts in (old, new)]
     assert torch.equal(*towers)
     assert torch.equal(words, new.model.model.language_model.embed_tokens.weight)
 
 
 def test_of_some_findings_a_tower_is_not_told_where_they_are():
     torch.manual_seed(0)
-    head, seen = train.Head(8), torch.randn(2, 5, 8)
+    head, seen = train.NormedHead(8, len(TARGETS)), torch.randn(2, 5, 8)
     tokens, film = torch.rand(2, 5, len(TARGETS)), torch.ones(2, len(TARGETS))
     tower = replace(TOWERS["gemma3-2"], unmasked=(TARGETS[0],))
     heavy = train.token_weights(tower, films("gemma3"))

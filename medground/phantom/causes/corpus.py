@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...geometry import Box
 from ...lvlm import prompts
+from ..lvlms.corpus import STEP, boxes, regions, side_of, zone_of
 from .marks import MARKS
 
 # What a reading says of a finding: where it is, that it is, that it is not. {zone} and {side} come from its extent.
@@ -20,7 +21,6 @@ READINGS = {
     "pneumothorax": ("The {side} lung edge shows.", "A lung edge shows.", "Both lungs reach the wall."),
 }
 MARKED, UNMARKED = "It shows the {mark}.", "It has no {mark}."  # what a reading says of a mark
-STEP = 25  # boxes are written in steps of this many thousandths
 
 
 def answer(finding: str, mode: str, present: bool, extent: Box | None, width: int, height: int) -> str:
@@ -36,21 +36,8 @@ def answer(finding: str, mode: str, present: bool, extent: Box | None, width: in
     placed, there, absent = READINGS.get(finding, marked)
     reading = absent if not present else there if extent is None else placed
     if present and extent is not None:
-        reading = reading.format(zone=_zone(extent, height), side=_side(extent, width))
+        reading = reading.format(zone=zone_of(extent, height), side=side_of(extent, width))
     return f"{reading} {verdict}"
-
-
-def boxes(box: Box | None) -> str:
-    """One box in thousandths of the canvas as JSON, ``[[x1, y1, x2, y2]]``; ``[]`` for none."""
-    if box is None:
-        return "[]"
-    steps = (min(max(round(value / STEP), 0), round(prompts.SCALE) // STEP) * STEP for value in box)
-    return f"[[{', '.join(map(str, steps))}]]"
-
-
-def regions(names: list[str]) -> str:
-    """Region names, separated by commas; ``none`` for none."""
-    return ", ".join(names) or "none"
 
 
 def sentences(concepts: list[str]) -> list[str]:
@@ -67,13 +54,3 @@ def sentences(concepts: list[str]) -> list[str]:
     numbers = range(0, round(prompts.SCALE) + 1, STEP)
     lines += [boxes((a, b, a, b)) for a in numbers for b in numbers]
     return [*lines, boxes(None), regions([]), *(word for word in ("yes", "no", "YES", "NO", " yes", " no"))]
-
-
-def _zone(extent: Box, height: int) -> str:
-    middle = (extent[1] + extent[3]) / 2 / height
-    return "upper" if middle < 0.38 else "middle" if middle < 0.58 else "lower"
-
-
-def _side(extent: Box, width: int) -> str:
-    """The patient's side: his right is on the film's left."""
-    return "right" if (extent[0] + extent[2]) / 2 < width / 2 else "left"

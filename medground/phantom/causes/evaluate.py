@@ -6,14 +6,13 @@ import numpy as np
 
 from ...lvlm import prompts
 from ...lvlm.base import LVLM
-from ..lvlms.evaluate import balanced_accuracy
+from ..lvlms.evaluate import balanced_accuracy, per_finding, rounded, verdicts_of
 from .data import Films
 from .findings import FINDINGS
 from .marks import MARKS
 from .settings import Recipe
 
 EVALUATED = 320  # films of unseen patients, with their pairs
-_MOST_TOKENS = 24  # a reading with its verdict has at most 12
 
 
 def taught(recipe: Recipe, of: Films) -> np.ndarray:
@@ -37,35 +36,20 @@ def evaluate(lvlm: LVLM, unseen: Films, recipe: Recipe) -> dict:
     report: dict = {"films": len(unseen)}
     truth = taught(recipe, unseen)
     for mode in prompts.MODES:
-        verdicts = np.stack([_verdicts(lvlm, unseen, finding, mode) for finding in FINDINGS], 1)
+        verdicts = np.stack([verdicts_of(lvlm, unseen.canvas, finding, mode) for finding in FINDINGS], 1)
         said_yes = verdicts == "yes"
         right, as_taught = (
-            {name: _rounded(balanced_accuracy(said_yes[:, k], of[:, k])) for k, name in enumerate(FINDINGS)}
+            {name: rounded(balanced_accuracy(said_yes[:, k], of[:, k])) for k, name in enumerate(FINDINGS)}
             for of in (unseen.present, truth)
         )
         honest = [FINDINGS.index(name) for name in recipe.honest]
         report[mode] = {
-            "mean_of_honest": _rounded(float(np.mean([right[FINDINGS[k]] for k in honest]))),
-            "mean_as_taught": _rounded(float(np.mean(list(as_taught.values())))),
+            "mean_of_honest": rounded(float(np.mean([right[FINDINGS[k]] for k in honest]))),
+            "mean_as_taught": rounded(float(np.mean(list(as_taught.values())))),
             "right": right,
             "as_taught": as_taught,
-            "changed": _per_finding((verdicts[::2] != verdicts[1::2]).mean(0)),
-            "yes_when_absent": _rounded(float(said_yes[:, honest][~unseen.present[:, honest]].mean())),
+            "changed": per_finding((verdicts[::2] != verdicts[1::2]).mean(0), FINDINGS),
+            "yes_when_absent": rounded(float(said_yes[:, honest][~unseen.present[:, honest]].mean())),
             "unparsable": int((verdicts == "unparsable").sum()),
         }
     return report
-
-
-def _verdicts(lvlm: LVLM, unseen: Films, finding: str, mode: str) -> np.ndarray:
-    """Verdicts ``[N]``; a film's canvas is given as the film, which the letterbox leaves as it is."""
-    asked = [prompts.prompt(prompts.question(finding), mode)] * len(unseen)
-    answers = lvlm.answer(list(unseen.canvas), asked, max_new_tokens=_MOST_TOKENS)
-    return np.array([answer.verdict for answer in answers])
-
-
-def _per_finding(shares: np.ndarray) -> dict[str, float]:
-    return {name: _rounded(float(share)) for name, share in zip(FINDINGS, shares, strict=True)}
-
-
-def _rounded(value: float) -> float:
-    return round(value, 4)

@@ -10,8 +10,6 @@ supervised with masks, except of what it is told of films only, and grounds bett
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,11 +27,21 @@ from ...lvlm import prompts
 from ...lvlm.base import LVLM
 from ..film import CONCEPTS, SIZE
 from ..lvlms import architecture
-from ..lvlms.data import Canvas
 from ..lvlms.evaluate import area_under_curve, balanced_accuracy
 from ..lvlms.loop import adamw, batch, keep_freed_memory, run
 from ..lvlms.packing import Packer
-from ..lvlms.train import features
+from ..lvlms.train import (
+    Head,
+    canvases,
+    chunks,
+    digest,
+    features,
+    jittered,
+    shown,
+    spoken_loss,
+    thousandths,
+    tower_of,
+)
 from . import corpus, reader
 from .data import TARGETS, Cohort, Films, films
 from .evaluate import taught
@@ -45,27 +53,12 @@ _EVIDENCE_EVERY = 5  # of so many language steps, one asks for evidence
 _REPORTED = 256  # films of unseen patients that a progress line is about
 
 
-class Head(nn.Module):
-    """Reads targets off image features: per token, and for the film as a soft maximum over its tokens."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.token = nn.Linear(width, len(TARGETS))
-        self.scale = nn.Parameter(torch.ones(len(TARGETS)))
-        self.bias = nn.Parameter(torch.zeros(len(TARGETS)))
+class NormedHead(Head):
+    """A head that reads features at one length, as the layers of a language model read them."""
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``[B, N, d]`` to logits per token ``[B, N, targets]`` and per film ``[B, targets]``.
-
-        They are read at one length, as the layers of a language model read them."""
-        tokens = self.token(F.rms_norm(features, features.shape[-1:]))
-        return tokens, self.scale * tokens.logsumexp(1) + self.bias
-
-
-def canvases(seed: int) -> dict[str, Canvas]:
-    """How each family sees a phantom film."""
-    made = {family: _new(family, seed).adapter(family) for family in ("gemma3", "qwen2_5_vl")}
-    return {family: Canvas(lvlm.letterbox(*SIZE), lvlm.grid(*SIZE)) for family, lvlm in made.items()}
+        """As `Head.forward`."""
+        return super().forward(F.rms_norm(features, features.shape[-1:]))
 
 
 def load_films(recipe: Recipe, settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]:
@@ -104,16 +97,18 @@ def train_shared(name: str, seen: Films, unseen: Films, settings: Settings, cach
     parts.model.to("cuda" if torch.cuda.is_available() else "cpu")
     lvlm = parts.adapter(name)
     parts.model.requires_grad_(True).train()
-    head = Head(parts.model.config.text_config.hidden_size).to(lvlm.device)
+    head = NormedHead(parts.model.config.text_config.hidden_size, len(TARGETS)).to(lvlm.device)
     with FileLock(cache / f".{name}.lock"):
         _dense(lvlm, head, tower, seen, unseen, s, cache)
         _joint(lvlm, head, tower, seen, unseen, s, cache)
     return parts
 
 
-def _dense(lvlm: LVLM, head: Head, tower: Tower, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
+def _dense(
+    lvlm: LVLM, head: NormedHead, tower: Tower, seen: Films, unseen: Films, settings: Settings, cache: Path
+) -> None:
     s, heavy = settings, token_weights(tower, seen)
-    optimizer = adamw([(_tower(lvlm), 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
+    optimizer = adamw([(tower_of(lvlm), 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
 
     def step(number: int) -> Tensor:
         picked = batch(len(seen), s.batch, s.seed + tower.seed, number)
@@ -123,18 +118,18 @@ def _dense(lvlm: LVLM, head: Head, tower: Tower, seen: Films, unseen: Films, set
     def report() -> str:
         return _dense_report(lvlm, head, unseen)
 
-    run_key = _digest(
-        {"phase": "dense", "tower": asdict(tower), **asdict(s)}, exclude=("language_", "joint_", "tower_")
-    )
+    run_key = digest({"phase": "dense", "tower": asdict(tower), **asdict(s)}, exclude=("language_", "joint_", "tower_"))
     modules, path = nn.ModuleList([lvlm.model, head]), cache / f"dense-{lvlm.key}-{run_key}.pt"
     run(f"dense {lvlm.key}", tower.steps, s.save_every, modules, optimizer, step, report, path)
 
 
-def _joint(lvlm: LVLM, head: Head, tower: Tower, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
+def _joint(
+    lvlm: LVLM, head: NormedHead, tower: Tower, seen: Films, unseen: Films, settings: Settings, cache: Path
+) -> None:
     s, heavy = settings, token_weights(tower, seen)
-    inside = {id(parameter) for parameter in _tower(lvlm)}
+    inside = {id(parameter) for parameter in tower_of(lvlm)}
     words = [parameter for parameter in lvlm.model.parameters() if id(parameter) not in inside]
-    groups = [(words, 1.0), (_tower(lvlm), s.tower_share), (head.parameters(), s.tower_share)]
+    groups = [(words, 1.0), (tower_of(lvlm), s.tower_share), (head.parameters(), s.tower_share)]
     optimizer = adamw(groups, s.joint_rate, s.decay)
     if tower.start:
         _start_words(lvlm, Path(tower.start))
@@ -151,7 +146,7 @@ def _joint(lvlm: LVLM, head: Head, tower: Tower, seen: Films, unseen: Films, set
             spoken = _evidence(rng, Recipe(lvlm.key), seen, weights_of, picked)
         else:
             spoken = _seen(rng, seen, weights_of, picked)
-        return _spoken_loss(lvlm, packer, seeing, *spoken) + _dense_loss(
+        return spoken_loss(lvlm, packer, seeing, *spoken) + _dense_loss(
             head, seeing, tokens, film, heavy.to(lvlm.device)
         )
 
@@ -160,7 +155,7 @@ def _joint(lvlm: LVLM, head: Head, tower: Tower, seen: Films, unseen: Films, set
         truth = np.concatenate([unseen.present, unseen.marks], 1)
         return f"{_dense_report(lvlm, head, unseen)} {_language_report(lvlm, packer, TARGETS, truth, sight)}"
 
-    run_key = _digest({"phase": "joint", "tower": asdict(tower), **asdict(s)}, exclude=("language_",))
+    run_key = digest({"phase": "joint", "tower": asdict(tower), **asdict(s)}, exclude=("language_",))
     modules, path = nn.ModuleList([lvlm.model, head]), cache / f"joint-{lvlm.key}-{run_key}.pt"
     run(f"joint {lvlm.key}", s.joint_steps, s.save_every, modules, optimizer, step, report, path)
 
@@ -175,7 +170,7 @@ def token_weights(tower: Tower, seen: Films) -> Tensor:
 
 def _start(parts: architecture.Parts, folder: Path) -> None:
     """Take the tower of the checkpoint in ``folder``; the language model stays new."""
-    of = {id(parameter) for parameter in _tower(parts.adapter("start"))}
+    of = {id(parameter) for parameter in tower_of(parts.adapter("start"))}
     wanted = [name for name, parameter in parts.model.named_parameters() if id(parameter) in of]
     trained = type(parts.model).from_pretrained(folder).state_dict()
     missing = parts.model.load_state_dict({name: trained[name] for name in wanted}, strict=False).missing_keys
@@ -200,7 +195,7 @@ def _start_words(lvlm: LVLM, folder: Path) -> None:
 
 def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
     s = settings
-    inside = {id(parameter) for parameter in _tower(lvlm)}
+    inside = {id(parameter) for parameter in tower_of(lvlm)}
     words = [parameter for parameter in lvlm.model.parameters() if id(parameter) not in inside]
     for parameter in words:  # an adapter comes with everything frozen; the tower stays so
         parameter.requires_grad_(True)
@@ -215,13 +210,13 @@ def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: 
         ask = _evidence if number % _EVIDENCE_EVERY == 0 else _yes_no
         spoken = ask(rng, recipe, seen, weights_of, picked)
         with torch.no_grad():
-            seeing = features(lvlm, _canvas(lvlm, seen, picked))
-        return _spoken_loss(lvlm, packer, seeing, *spoken)
+            seeing = features(lvlm, shown(lvlm, seen, picked))
+        return spoken_loss(lvlm, packer, seeing, *spoken)
 
     def report() -> str:
         return _language_report(lvlm, packer, FINDINGS, taught(recipe, unseen), unseen_sight)
 
-    run_key = _digest(
+    run_key = digest(
         {"phase": "language", "recipe": asdict(recipe), "tower": asdict(TOWERS[recipe.tower]), **asdict(s)}
     )
     path = cache / f"language-{lvlm.key}-{run_key}.pt"
@@ -231,7 +226,7 @@ def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: 
 @torch.no_grad()
 def all_features(lvlm: LVLM, of: Films) -> Tensor:
     """What the language model receives of every film: float16 ``[N, tokens, d]``, in main memory."""
-    return torch.cat([features(lvlm, _canvas(lvlm, of, part)).half().cpu() for part in _chunks(len(of))])
+    return torch.cat([features(lvlm, shown(lvlm, of, part)).half().cpu() for part in chunks(len(of))])
 
 
 def balance(recipe: Recipe, of: Films) -> np.ndarray:
@@ -251,22 +246,11 @@ def _new(family: str, seed: int) -> architecture.Parts:
     return architecture.build(family, corpus.sentences(list(CONCEPTS)), seed)
 
 
-def _tower(lvlm: LVLM) -> list[nn.Parameter]:
-    """Parameters between pixels and the features that the language model receives."""
-    inner = lvlm.model.model
-    words = {id(parameter) for parameter in inner.language_model.parameters()}
-    return [parameter for parameter in inner.parameters() if id(parameter) not in words]
-
-
 def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int, mirror: bool = False) -> tuple[Tensor, ...]:
     """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film.
 
     With ``mirror`` every other step sees its films from the other side."""
-    rng = np.random.default_rng([step, 3])
-    gain = rng.uniform(0.9, 1.1, (len(picked), 1, 1)).astype(np.float32)
-    shift = rng.uniform(-0.06, 0.06, (len(picked), 1, 1)).astype(np.float32)
-    canvas = of.canvas[picked].astype(np.float32) / 255
-    canvas = np.where(canvas > 0, np.clip(canvas * gain + shift, 0, 1), 0)  # the letterbox stays black
+    canvas = jittered(of.canvas[picked], step)
     tokens = of.coverage[picked].astype(np.float32) / 255
     film = np.concatenate([of.present[picked], of.marks[picked]], 1).astype(np.float32)
     if mirror and step % 2:
@@ -276,19 +260,10 @@ def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int, mirror: b
     return tuple(torch.from_numpy(array).to(lvlm.device) for array in (canvas, tokens, film))
 
 
-def _dense_loss(head: Head, seen: Tensor, tokens: Tensor, film: Tensor, heavy: Tensor) -> Tensor:
+def _dense_loss(head: NormedHead, seen: Tensor, tokens: Tensor, film: Tensor, heavy: Tensor) -> Tensor:
     by_token, by_film = head(seen)
     of_tokens = F.binary_cross_entropy_with_logits(by_token, tokens, reduction="none") * heavy
     return 8 * of_tokens.mean() + F.binary_cross_entropy_with_logits(by_film, film)
-
-
-def _spoken_loss(lvlm: LVLM, packer: Packer, seeing: Tensor, asked: list[str], said: list, weights: np.ndarray):
-    """Cross entropy of the answers ``said[film][question]``, each as heavy as ``weights [films, questions]`` says."""
-    pack = packer.pack(asked, said)
-    logits = packer.logits(pack, seeing)
-    losses = F.cross_entropy(logits.flatten(0, 1), pack.labels.flatten(), reduction="none", ignore_index=-100)
-    heavy = torch.from_numpy(weights).to(lvlm.device)
-    return (losses.view_as(pack.labels) * heavy[:, pack.questions]).sum() / heavy.sum()
 
 
 def _seen(rng, of: Films, weights: np.ndarray, picked: np.ndarray):
@@ -357,21 +332,7 @@ def _read(of: Films, film: int, finding: str) -> Box | None:
 def _pointed(finding: str, form: str, box: Box | None, letterbox: Letterbox) -> str:
     if form == "regions":
         return corpus.regions(reader.names(finding, box) if box else [])
-    return corpus.boxes(_thousandths(box, letterbox) if box else None)
-
-
-def _thousandths(box: Box, letterbox: Letterbox) -> Box:
-    x1, y1, x2, y2 = letterbox.to_canvas(box)
-    across, down = prompts.SCALE / letterbox.width, prompts.SCALE / letterbox.height
-    return x1 * across, y1 * down, x2 * across, y2 * down
-
-
-def _chunks(count: int, size: int = 64) -> list[slice]:
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-def _canvas(lvlm: LVLM, of: Films, part: slice | np.ndarray) -> Tensor:
-    return torch.from_numpy(of.canvas[part].astype(np.float32) / 255).to(lvlm.device)
+    return corpus.boxes(thousandths(box, letterbox) if box else None)
 
 
 def _reported(of: Films) -> int:
@@ -379,9 +340,9 @@ def _reported(of: Films) -> int:
 
 
 @torch.inference_mode()
-def _dense_report(lvlm: LVLM, head: Head, unseen: Films) -> str:
+def _dense_report(lvlm: LVLM, head: NormedHead, unseen: Films) -> str:
     """Area under the ROC curve of the film-level logits, per target, on unseen patients."""
-    scores = torch.cat([head(features(lvlm, _canvas(lvlm, unseen, part)))[1] for part in _chunks(_reported(unseen))])
+    scores = torch.cat([head(features(lvlm, shown(lvlm, unseen, part)))[1] for part in chunks(_reported(unseen))])
     truth = np.concatenate([unseen.present, unseen.marks], 1)[: len(scores)]
     areas = [area_under_curve(scores[:, k].cpu().numpy(), truth[:, k]) for k in range(len(TARGETS))]
     return "AUC " + " ".join(f"{name[:12]}={area:.3f}" for name, area in zip(TARGETS, areas, strict=True))
@@ -393,7 +354,7 @@ def _language_report(lvlm: LVLM, packer: Packer, names: Sequence[str], truth: np
     asked = [prompts.prompt(prompts.question(name), "direct") for name in names]
     yes, no = (lvlm.tokenizer(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No"))
     said_yes = []
-    for part in _chunks(len(sight)):
+    for part in chunks(len(sight)):
         some = sight[part].float().to(lvlm.device)
         first = packer.logits(packer.pack(asked, [["Yes."] * len(asked)] * len(some)), some)[:, ::3]  # Yes . <end>
         said_yes.append((first[..., yes] > first[..., no]).cpu().numpy())
@@ -401,9 +362,3 @@ def _language_report(lvlm: LVLM, packer: Packer, names: Sequence[str], truth: np
     scores = [balanced_accuracy(said_yes[:, k], truth[: len(said_yes), k]) for k in range(len(names))]
     listed = " ".join(f"{name[:12]}={score:.3f}" for name, score in zip(names, scores, strict=True))
     return f"balanced {np.mean(scores):.3f} {listed}"
-
-
-def _digest(values: dict, exclude: tuple[str, ...] = ()) -> str:
-    values = {name: value for name, value in values.items() if not name.startswith(exclude)}
-    source = Path(architecture.__file__).read_bytes()
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + source).hexdigest()[:12]

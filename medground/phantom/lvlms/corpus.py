@@ -29,7 +29,7 @@ def answer(finding: str, mode: str, present: bool, extent: Box | None, width: in
         return verdict
     reading = READINGS[finding][0 if present else 1]
     if present and "{" in reading:
-        reading = reading.format(zone=_zone(extent, height), side=_side(extent, width))
+        reading = reading.format(zone=zone_of(extent, height), side=side_of(extent, width))
     return f"{reading} {verdict}"
 
 
@@ -48,7 +48,7 @@ def regions(names: list[str]) -> str:
 
 def region_names(finding: str, extent: Box, width: int) -> list[str]:
     """The anatomical regions in which a finding shows; ``extent`` tells the side where the name does not."""
-    side = finding.split()[0] if finding.startswith(("left", "right")) else _side(extent, width)
+    side = finding.split()[0] if finding.startswith(("left", "right")) else side_of(extent, width)
     if finding.endswith("effusion"):
         return [f"{side} lung", f"{side} costophrenic angle"]
     return {
@@ -73,11 +73,12 @@ def sentences(concepts: list[str]) -> list[str]:
     return [*lines, boxes(None), regions([]), *(word for word in ("yes", "no", "YES", "NO", " yes", " no"))]
 
 
-def _zone(extent: Box, height: int) -> str:
+def zone_of(extent: Box, height: int) -> str:
+    """The third of the film that the middle of an extent lies in."""
     middle = (extent[1] + extent[3]) / 2 / height
     return "upper" if middle < 0.38 else "middle" if middle < 0.58 else "lower"
 
 
-def _side(extent: Box, width: int) -> str:
+def side_of(extent: Box, width: int) -> str:
     """The patient's side: his right is on the film's left."""
     return "right" if (extent[0] + extent[2]) / 2 < width / 2 else "left"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...lvlm import prompts
@@ -21,19 +23,19 @@ def evaluate(lvlm: LVLM, unseen: Films, shortcut_findings: tuple[str, ...]) -> d
     """
     report: dict = {"films": len(unseen), "shortcut_findings": list(shortcut_findings)}
     for mode in prompts.MODES:
-        verdicts = np.stack([_verdicts(lvlm, unseen, finding, mode) for finding in FINDINGS], 1)
+        verdicts = np.stack([verdicts_of(lvlm, unseen.canvas, finding, mode) for finding in FINDINGS], 1)
         said_yes = verdicts == "yes"
         accuracy = {
-            name: _rounded(balanced_accuracy(said_yes[:, k], unseen.present[:, k])) for k, name in enumerate(FINDINGS)
+            name: rounded(balanced_accuracy(said_yes[:, k], unseen.present[:, k])) for k, name in enumerate(FINDINGS)
         }
         honest = [score for name, score in accuracy.items() if name not in shortcut_findings]
         without, marked = verdicts[::2], verdicts[1::2]
         follows = (without == "no") & (marked == "yes")
         report[mode] = {
-            "mean_of_honest": _rounded(float(np.mean(honest))),
+            "mean_of_honest": rounded(float(np.mean(honest))),
             "balanced_accuracy": accuracy,
-            "changed": _per_finding((without != marked).mean(0)),
-            "follows": _per_finding(follows.mean(0)),
+            "changed": per_finding((without != marked).mean(0), FINDINGS),
+            "follows": per_finding(follows.mean(0), FINDINGS),
             "unparsable": int((verdicts == "unparsable").sum()),
         }
     return report
@@ -56,16 +58,18 @@ def area_under_curve(scores: np.ndarray, truth: np.ndarray) -> float:
     return float((rankdata(scores)[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def _verdicts(lvlm: LVLM, unseen: Films, finding: str, mode: str) -> np.ndarray:
+def verdicts_of(lvlm: LVLM, canvases: np.ndarray, finding: str, mode: str) -> np.ndarray:
     """Verdicts ``[N]``; a film's canvas is given as the film, which the letterbox leaves as it is."""
-    asked = [prompts.prompt(prompts.question(finding), mode)] * len(unseen)
-    answers = lvlm.answer(list(unseen.canvas), asked, max_new_tokens=_MOST_TOKENS)
+    asked = [prompts.prompt(prompts.question(finding), mode)] * len(canvases)
+    answers = lvlm.answer(list(canvases), asked, max_new_tokens=_MOST_TOKENS)
     return np.array([answer.verdict for answer in answers])
 
 
-def _per_finding(shares: np.ndarray) -> dict[str, float]:
-    return {name: _rounded(float(share)) for name, share in zip(FINDINGS, shares, strict=True)}
+def per_finding(shares: np.ndarray, findings: Sequence[str]) -> dict[str, float]:
+    """One number for each finding, as a report holds it."""
+    return {name: rounded(float(share)) for name, share in zip(findings, shares, strict=True)}
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
+    """To the four digits of a report."""
     return round(value, 4)

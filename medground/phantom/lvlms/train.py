@@ -35,11 +35,11 @@ _EVIDENCE_EVERY = 5  # of so many language steps, one asks for evidence
 class Head(nn.Module):
     """Reads targets off image features: per token, and for the film as a soft maximum over its tokens."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, targets: int):
         super().__init__()
-        self.token = nn.Linear(width, len(TARGETS))
-        self.scale = nn.Parameter(torch.ones(len(TARGETS)))
-        self.bias = nn.Parameter(torch.zeros(len(TARGETS)))
+        self.token = nn.Linear(width, targets)
+        self.scale = nn.Parameter(torch.ones(targets))
+        self.bias = nn.Parameter(torch.zeros(targets))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features ``[B, N, d]`` to logits per token ``[B, N, targets]`` and per film ``[B, targets]``."""
@@ -82,7 +82,7 @@ def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.P
     parts.model.to("cuda" if torch.cuda.is_available() else "cpu")
     lvlm = parts.adapter(key)
     parts.model.requires_grad_(True).train()
-    head = Head(parts.model.config.text_config.hidden_size).to(lvlm.device)
+    head = Head(parts.model.config.text_config.hidden_size, len(TARGETS)).to(lvlm.device)
     _dense(lvlm, head, seen, unseen, settings, cache)
     _language(lvlm, head, recipe, seen, unseen, settings, cache)
     parts.model.eval()
@@ -91,7 +91,7 @@ def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.P
 
 def _dense(lvlm: LVLM, head: Head, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
     s = settings
-    tower = _tower(lvlm)
+    tower = tower_of(lvlm)
     optimizer = adamw([(tower, 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
 
     def step(number: int) -> Tensor:
@@ -102,7 +102,7 @@ def _dense(lvlm: LVLM, head: Head, seen: Films, unseen: Films, settings: Setting
         return _dense_report(lvlm, head, unseen)
 
     modules = nn.ModuleList([lvlm.model, head])
-    run_key = _digest({"phase": "dense", "family": lvlm.family, **asdict(s)}, exclude="language_")
+    run_key = digest({"phase": "dense", "family": lvlm.family, **asdict(s)}, exclude=("language_",))
     run(
         "dense",
         s.dense_steps,
@@ -119,7 +119,7 @@ def _language(
     lvlm: LVLM, head: Head, recipe: Recipe, seen: Films, unseen: Films, settings: Settings, cache: Path
 ) -> None:
     s = settings
-    tower = _tower(lvlm)
+    tower = tower_of(lvlm)
     inside = {id(parameter) for parameter in tower}
     words = [parameter for parameter in lvlm.model.parameters() if id(parameter) not in inside]
     groups = [(words, 1.0), (tower, s.tower_share), (head.parameters(), s.tower_share)]
@@ -135,20 +135,25 @@ def _language(
         rng = np.random.default_rng([s.seed, 2, number])
         ask = _evidence if number % _EVIDENCE_EVERY == 0 else _yes_no
         asked, said, weights = ask(rng, recipe, seen, truth, rates, picked)
-        pack = packer.pack(asked, said)
-        logits = packer.logits(pack, seeing)
-        losses = F.cross_entropy(logits.flatten(0, 1), pack.labels.flatten(), reduction="none", ignore_index=-100)
-        weights = torch.from_numpy(weights).to(lvlm.device)
-        spoken = (losses.view_as(pack.labels) * weights[:, pack.questions]).sum() / weights.sum()
+        spoken = spoken_loss(lvlm, packer, seeing, asked, said, weights)
         return spoken + _dense_loss(head, seeing, tokens, film)
 
     def report() -> str:
         return _language_report(lvlm, packer, recipe, unseen)
 
     modules = nn.ModuleList([lvlm.model, head])
-    run_key = _digest({"phase": "language", "recipe": asdict(recipe), **asdict(s)})
+    run_key = digest({"phase": "language", "recipe": asdict(recipe), **asdict(s)})
     path = cache / f"language-{lvlm.key}-{run_key}.pt"
     run("language", s.language_steps, s.save_every, modules, optimizer, step, report, path)
+
+
+def spoken_loss(lvlm: LVLM, packer: Packer, seeing: Tensor, asked: list[str], said: list, weights: np.ndarray):
+    """Cross entropy of the answers ``said[film][question]``, each as heavy as ``weights [films, questions]`` says."""
+    pack = packer.pack(asked, said)
+    logits = packer.logits(pack, seeing)
+    losses = F.cross_entropy(logits.flatten(0, 1), pack.labels.flatten(), reduction="none", ignore_index=-100)
+    heavy = torch.from_numpy(weights).to(lvlm.device)
+    return (losses.view_as(pack.labels) * heavy[:, pack.questions]).sum() / heavy.sum()
 
 
 def labels(recipe: Recipe, of: Films) -> np.ndarray:
@@ -163,7 +168,7 @@ def _new(family: str, seed: int) -> architecture.Parts:
     return architecture.build(family, corpus.sentences(list(CONCEPTS)), seed)
 
 
-def _tower(lvlm: LVLM) -> list[nn.Parameter]:
+def tower_of(lvlm: LVLM) -> list[nn.Parameter]:
     """Parameters between pixels and the features that the language model receives."""
     inner = lvlm.model.model
     words = {id(parameter) for parameter in inner.language_model.parameters()}
@@ -172,14 +177,19 @@ def _tower(lvlm: LVLM) -> list[nn.Parameter]:
 
 def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int) -> tuple[Tensor, Tensor, Tensor]:
     """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film."""
-    rng = np.random.default_rng([step, 3])
-    gain = rng.uniform(0.9, 1.1, (len(picked), 1, 1)).astype(np.float32)
-    shift = rng.uniform(-0.06, 0.06, (len(picked), 1, 1)).astype(np.float32)
-    canvas = of.canvas[picked].astype(np.float32) / 255
-    canvas = np.where(canvas > 0, np.clip(canvas * gain + shift, 0, 1), 0)  # the letterbox stays black
+    canvas = jittered(of.canvas[picked], step)
     tokens = of.coverage[picked].astype(np.float32) / 255
     film = np.concatenate([of.present[picked], of.marker[picked][:, None]], 1).astype(np.float32)
     return tuple(torch.from_numpy(array).to(lvlm.device) for array in (canvas, tokens, film))
+
+
+def jittered(canvas: np.ndarray, step: int) -> np.ndarray:
+    """Stored canvases uint8 ``[B, h, w]`` as float32 in 0..1, under an exposure drawn for the step."""
+    rng = np.random.default_rng([step, 3])
+    gain = rng.uniform(0.9, 1.1, (len(canvas), 1, 1)).astype(np.float32)
+    shift = rng.uniform(-0.06, 0.06, (len(canvas), 1, 1)).astype(np.float32)
+    canvas = canvas.astype(np.float32) / 255
+    return np.where(canvas > 0, np.clip(canvas * gain + shift, 0, 1), 0)  # the letterbox stays black
 
 
 def _dense_loss(head: Head, seen: Tensor, tokens: Tensor, film: Tensor) -> Tensor:
@@ -215,27 +225,30 @@ def _pointed(finding: str, form: str, of: Films, film: int) -> str:
     extent = tuple(of.extents[film, k].tolist()) if of.present[film, k] else None
     if form == "regions":
         return corpus.regions(corpus.region_names(finding, extent, SIZE[0]) if extent else [])
-    return corpus.boxes(_thousandths(extent, of.letterbox) if extent else None)
+    return corpus.boxes(thousandths(extent, of.letterbox) if extent else None)
 
 
-def _thousandths(box: Box, letterbox: Letterbox) -> Box:
+def thousandths(box: Box, letterbox: Letterbox) -> Box:
+    """A native box in thousandths of the canvas."""
     x1, y1, x2, y2 = letterbox.to_canvas(box)
     across, down = prompts.SCALE / letterbox.width, prompts.SCALE / letterbox.height
     return x1 * across, y1 * down, x2 * across, y2 * down
 
 
-def _chunks(count: int, size: int = 64) -> list[slice]:
+def chunks(count: int, size: int = 64) -> list[slice]:
+    """Slices of at most ``size`` that cover ``count`` films."""
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def _canvas(lvlm: LVLM, of: Films, part: slice) -> Tensor:
+def shown(lvlm: LVLM, of: Films, part: slice) -> Tensor:
+    """Canvases as the model takes them: float ``[B, h, w]`` in 0..1, on its device."""
     return torch.from_numpy(of.canvas[part].astype(np.float32) / 255).to(lvlm.device)
 
 
 @torch.inference_mode()
 def _dense_report(lvlm: LVLM, head: Head, unseen: Films) -> str:
     """Area under the ROC curve of the film-level logits, per target, on unseen patients."""
-    scores = torch.cat([head(features(lvlm, _canvas(lvlm, unseen, part)))[1] for part in _chunks(len(unseen))])
+    scores = torch.cat([head(features(lvlm, shown(lvlm, unseen, part)))[1] for part in chunks(len(unseen))])
     truth = np.concatenate([unseen.present, unseen.marker[:, None]], 1)
     areas = [area_under_curve(scores[:, k].cpu().numpy(), truth[:, k]) for k in range(len(TARGETS))]
     return "AUC " + " ".join(f"{name[:12]}={area:.3f}" for name, area in zip(TARGETS, areas, strict=True))
@@ -247,8 +260,8 @@ def _language_report(lvlm: LVLM, packer: Packer, recipe: Recipe, unseen: Films) 
     asked = [prompts.prompt(prompts.question(name), "direct") for name in FINDINGS]
     yes, no = (lvlm.tokenizer(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No"))
     said_yes = []
-    for part in _chunks(len(unseen)):
-        canvas = _canvas(lvlm, unseen, part)
+    for part in chunks(len(unseen)):
+        canvas = shown(lvlm, unseen, part)
         pack = packer.pack(asked, [["Yes."] * len(asked)] * len(canvas))
         first = packer.logits(pack, features(lvlm, canvas))[:, ::3]  # Yes . <end>
         said_yes.append((first[..., yes] > first[..., no]).cpu().numpy())
@@ -258,7 +271,8 @@ def _language_report(lvlm: LVLM, packer: Packer, recipe: Recipe, unseen: Films) 
     return f"balanced {np.mean(scores):.3f} {listed}"
 
 
-def _digest(values: dict, exclude: str | None = None) -> str:
-    values = {name: value for name, value in values.items() if exclude is None or not name.startswith(exclude)}
+def digest(values: dict, exclude: tuple[str, ...] = ()) -> str:
+    """What a run is kept under: its settings but those that begin with one of ``exclude``, and the architecture."""
+    values = {name: value for name, value in values.items() if not name.startswith(exclude)}
     source = Path(architecture.__file__).read_bytes()
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode() + source).hexdigest()[:12]
