@@ -166,3 +166,11 @@ def test_training_is_no_part_of_the_main_pipeline():
     assert (ROOT / "pipelines/phantom/.dvc/config").is_file(), (
         "a project of its own: `dvc status` does not look into it"
     )
+
+
+def test_training_depends_on_files_that_the_pipeline_makes():
+    p = params.load(ROOT / "profiles/phantom.yaml")
+    made = {f"../../data/raw/{name}.json" for name in (*p.sources, "references")}
+    for name, stage in TRAINING.items():
+        raw = {dep for dep in stage["deps"] if dep.startswith("../../data/raw/")}
+        assert raw and raw <= made, name
