@@ -34,7 +34,7 @@ from medground.scoring import box_metrics
 
 ROOT = Path(__file__).parents[1]
 CT = ROOT / "data/raw/ct"
-SEED, REFERENCES, PATIENTS = 7, 16, range(40, 80)  # patients 0 to 39 of this seed served to choose the settings
+SEED, REFERENCES, PATIENTS = 7, 32, range(40, 80)  # patients 0 to 39 of this seed served to choose the settings
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def speed() -> None:
         assert transfer() == expected, f"{way}: boxes differ from the published code's"
         np.testing.assert_allclose(costs(), published.costs(pool, job[2]), rtol=1e-6)
     ours = results["ours, separable"]
-    print("| published transfer, one core | 11 masks, 56x56 | ratio | 16 references, 14x14 | ratio | film | ratio |")
+    print(f"| published transfer, one core | 11 masks, 56x56 | ratio | {REFERENCES} references, 14x14 | ratio | film | ratio |")
     print("|---|---|---|---|---|---|---|")
     for way, (transfer, costs) in results.items():
         times = zip((transfer, costs, transfer + costs), (*ours, sum(ours)), strict=True)
@@ -171,7 +171,7 @@ def ablation() -> None:
         show(name, [[boxes.get(concept) for concept in references.concepts] for boxes in found])
 
     show("copy: the reference that the paper's rule picks", native(copied[cheapest].tolist()))
-    show("copy: mean of 16 references", native([copied.mean(0).tolist()] * len(films)))
+    show(f"copy: mean of {REFERENCES} references", native([copied.mean(0).tolist()] * len(films)))
     medsam = MedSAM.load(str(ROOT / "models/phantom-sam"))
     locate("published", "published")
     locate("paper, boxes tightened by `phantom-sam`", "published", medsam)
@@ -180,9 +180,10 @@ def ablation() -> None:
     single, nearest, vote = one_by_one(references, small, cheapest)
     show("lifted: the reference that the paper's rule picks", native(single))
     show("lifted: the reference of least divergence", native(nearest))
-    show("lifted: 16 references vote (16 registrations)", native(vote))
+    show(f"lifted: {REFERENCES} references vote (as many registrations)", native(vote))
     locate("**medground: their atlas, one registration**")
     locate("boxes tightened by `phantom-sam`", segmenter=medsam)
+    locate("only from near by", rounds=Registration().rounds[4:])
     locate("without debiasing", debiased=False)
     locate("without contrast (position only)", tolerance=1e3)
     locate("contrast against the whole film", neighbourhood=448.0)
@@ -192,12 +193,15 @@ def ablation() -> None:
 
 
 def patients() -> tuple[References, list[list], list[np.ndarray]]:
-    """References, true boxes and films of virtual patients, two films each, most with a finding."""
-    from medground.phantom import CONCEPTS, FINDINGS, Phantom, fetch_ct
+    """References, true boxes and films of virtual patients who vary, two films each, most with a finding."""
+    from medground.phantom import CONCEPTS, fetch_ct
+    from medground.phantom.causes.data import draw_marks
+    from medground.phantom.causes.findings import FINDINGS
+    from medground.phantom.causes.patient import VariedPhantom
     from medground.phantom.cohorts import patient_seed
 
     fetch_ct(CT)
-    phantom = Phantom.open(CT)
+    phantom = VariedPhantom.open(CT)
     normal = [phantom.patient(patient_seed(SEED, "reference", n)).film((), seed=n) for n in range(REFERENCES)]
     letterbox = Letterbox.fit(normal[0].image.shape[1], normal[0].image.shape[0], SIDE)
     references = References(
@@ -212,7 +216,7 @@ def patients() -> tuple[References, list[list], list[np.ndarray]]:
         for k in range(2):
             sick = k == 1 or rng.random() < 0.8
             findings = [str(f) for f in rng.choice(FINDINGS, 1 + (rng.random() < 0.25), replace=False)] if sick else []
-            film = patient.film(findings, seed=int(rng.integers(10**9)), marker=bool(rng.random() < 0.5))
+            film = patient.film(findings, seed=int(rng.integers(10**9)), marks=draw_marks(rng))
             films.append(film.image)
             truth.append([film.anatomy[concept] for concept in CONCEPTS])
     return references, truth, films

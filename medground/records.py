@@ -213,8 +213,10 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
     if not path.exists():
         raise MedgroundError(f"{path} is missing; {remedy(path)}")
     try:
-        content = path.read_bytes()
-        _check_seal(content)
+        with pa.OSFile(str(path)) as file:
+            # Arrow's own memory: its threads would need Python to let go of bytes, and at exit there is none
+            content = file.read_buffer()
+        _check_seal(content.to_pybytes())
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
         about = _about(table.schema)
     except (pa.ArrowException, OSError, ValueError) as error:

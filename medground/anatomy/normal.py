@@ -1,4 +1,4 @@
-"""The normal film that a film resembles most: what the references have in common, drawn in this patient's shape."""
+"""A normal film in a patient's shape: what the references have in common that resemble the film most."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ROUNDS = 10  # of reweighting
 
 
 class Normal:
-    """Draws normal films: the mean of the references in the atlas's frame, warped to a film and toned like it."""
+    """Draws normal films: the mean of the references most like a film, in the atlas's frame, warped and toned like it."""
 
     def __init__(self, locator: Locator):
         self.locator = locator
@@ -29,20 +29,21 @@ class Normal:
         height, width = film.shape
         letterbox = Letterbox.fit(width, height, SIDE)
         square = letterbox.apply(film)
-        warp = self.locator.atlas.template.register(self.locator.how.contrast(square))
-        normal = _toned(_sample(self._mean, warp.inverse(grid(FINE))), square)
+        contrast, atlas = self.locator.how.contrast(square), self.locator.atlas
+        warp = atlas.template.register(contrast)
+        mean = self._drawn[atlas.alike(contrast, warp)].mean(0)
+        normal = _toned(_sample(mean, warp.inverse(grid(FINE))), square)
         x1, y1, x2, y2 = letterbox.to_canvas((0, 0, width, height))
         inside = Image.fromarray(np.clip(normal, 0, 255).round().astype(np.uint8))
         return np.asarray(inside.resize((width, height), Image.Resampling.BILINEAR, (x1, y1, x2, y2)))
 
     @cached_property
-    def _mean(self) -> np.ndarray:
-        """The references' mean in the atlas's frame, ``[224, 224]``."""
+    def _drawn(self) -> np.ndarray:
+        """The references in the atlas's frame, toned like the first, ``[R, 224, 224]``."""
         films, template = self.locator.references.films, self.locator.atlas.template
         warps = [template.register(self.locator.how.contrast(film)) for film in films]
         drawn = [_sample(film, warp(grid(FINE))) for film, warp in zip(films, warps, strict=True)]
-        reference = drawn[0]
-        return np.mean([_toned(image, reference) for image in drawn], axis=0)
+        return np.stack([_toned(image, drawn[0]) for image in drawn])
 
 
 def _sample(image: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from ..images import read_film
 from .registration import SIDE, Contrast, Registration, Template, Warp
 
 PASSES = 3  # times that the references are registered to their mean
+ALIKE = 3  # references that a film is held against: those that resemble it most
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Atlas:
 
     template: Template
     outlines: list[list[np.ndarray]]  # R x C convex outlines [N, 2] in [-1, 1]; N = 0 where a mask is empty
+    lifted: np.ndarray  # [R, levels, cells, cells]: each reference in the atlas's frame, with mass 1
 
     @classmethod
     def of(cls, references: References, how: Registration) -> Atlas:
@@ -72,7 +74,13 @@ class Atlas:
         for warp, masks in zip(warps, references.masks, strict=True):
             own = [outline(mask) for mask in masks]
             outlines.append(np.split(warp.inverse(np.concatenate(own)), np.cumsum([len(o) for o in own])[:-1]))
-        return cls(_mean(contrasts, warps, how), outlines)
+        lifted = np.stack([_lifted(film, warp, how) for film, warp in zip(contrasts, warps, strict=True)])
+        return cls(_mean(contrasts, warps, how), outlines, lifted)
+
+    def alike(self, film: Contrast, warp: Warp) -> list[int]:
+        """The references that resemble a film most where the atlas is mapped to it by ``warp``, nearest first."""
+        far = np.square(self.lifted - _lifted(film, warp, self.template.how)).sum((1, 2, 3))
+        return np.argsort(far, kind="stable")[:ALIKE].tolist()
 
 
 def outline(mask: np.ndarray) -> np.ndarray:
@@ -83,6 +91,11 @@ def outline(mask: np.ndarray) -> np.ndarray:
     first, last = mask[rows].argmax(1), mask.shape[1] - mask[rows][:, ::-1].argmax(1)
     corners = np.concatenate([np.stack([rows + down, column], 1) for down in (0, 1) for column in (first, last)])
     return corners[ConvexHull(corners).vertices] / (np.array(mask.shape) / 2) - 1
+
+
+def _lifted(film: Contrast, warp: Warp, how: Registration) -> np.ndarray:
+    mass = how.lifted(film, warp)
+    return mass / max(mass.sum(), np.finfo(float).tiny)
 
 
 def _mean(films: Sequence[Contrast], warps: Sequence[Warp], how: Registration) -> Template:

@@ -98,7 +98,10 @@ class Registration:
     contrast, whose range is 0 to 1. ``ridge``, times the plan's mass, holds the polynomial where nothing is to follow.
     """
 
-    rounds: tuple[tuple[float, int], ...] = ((16.0, 1), (16.0, 1), (16.0, 1), (12.0, 2), (12.0, 3), (8.0, 4), (8.0, 5))
+    rounds: tuple[tuple[float, int], ...] = (
+        (64.0, 1), (48.0, 1), (32.0, 1), (24.0, 1), (16.0, 1), (16.0, 1), (16.0, 1),
+        (12.0, 2), (12.0, 3), (8.0, 4), (8.0, 5),
+    )  # fmt: skip
     tolerance: float = 1 / 8
     neighbourhood: float = 32.0
     relaxation: float = 5.0

@@ -57,8 +57,9 @@ def transfer_boxes(
 class Locator:
     """Finds the concepts of a pool of references on other films.
 
-    ``medground`` registers a film once, to the atlas of all references; a box is the mean of what they say, where most
-    of them have the concept; the reference is ``atlas``. ``published`` takes the reference whose transport costs least.
+    ``medground`` registers a film once, to the atlas of all references; a box is the mean of what the references say
+    that resemble the film most (`Atlas.alike`), where most of them have the concept; the reference is ``atlas``.
+    ``published`` takes the reference whose transport costs least.
     With a ``segmenter``, every box then prompts it and becomes the tight box of what it finds.
     """
 
@@ -105,7 +106,8 @@ class Locator:
     def _medground(self, film: np.ndarray) -> tuple[list[Box | None], str, float]:
         target, concepts = self.how.contrast(film), len(self.references.concepts)
         warp = self.atlas.template.register(target)
-        votes = mapped_boxes(warp, [outline for outlines in self.atlas.outlines for outline in outlines])
+        alike = self.atlas.alike(target, warp)
+        votes = mapped_boxes(warp, [outline for number in alike for outline in self.atlas.outlines[number]])
         return [_mean(votes[c::concepts]) for c in range(concepts)], "atlas", self.atlas.template.distance(target, warp)
 
     def _published(self, film: np.ndarray) -> tuple[list[Box | None], str, float]:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from medground import records
 from medground.anatomy import Locator, References, Registration, transfer_boxes
-from medground.anatomy.references import outline
+from medground.anatomy.references import ALIKE, outline
 from medground.anatomy.registration import Template, Warp
 from medground.errors import MedgroundError
 from medground.geometry import Letterbox, area, box_of, intersect
@@ -182,3 +183,27 @@ def test_references_are_read_and_checked(golden, tmp_path, monkeypatch):
     (tmp_path / "masks/1.npz").write_bytes(b"cut")
     with pytest.raises(MedgroundError, match=r"masks/1.npz cannot be read"):
         References.read("references.parquet")
+
+
+def test_the_atlas_holds_a_film_against_the_references_that_resemble_it(locator, pool):
+    atlas, how = locator.atlas, locator.how
+    for number, film in enumerate(pool.films):
+        contrast = how.contrast(film)
+        alike = atlas.alike(contrast, atlas.template.register(contrast))
+        assert alike[0] == number  # a reference resembles itself most
+        assert len(alike) == len(set(alike)) == min(ALIKE, len(pool.films))
+
+
+def test_a_film_of_a_smaller_body_is_found_from_far(golden, locator, pool):
+    small, shrink = np.zeros_like(golden.films[6]), 144 / 224
+    small[60:204, 20:164] = np.asarray(Image.fromarray(golden.films[6]).resize((144, 144), Image.Resampling.BOX))
+    expected = {
+        concept: tuple(np.array(box_of(mask)) * shrink + [20, 60, 20, 60])
+        for concept, mask in zip(golden.concepts, golden.masks[6], strict=True)
+    }
+    near = Locator(pool, how=Registration(rounds=Registration().rounds[4:]))  # the narrow kernels alone
+
+    def fit(one):
+        return np.mean([iou(box, expected[concept]) for concept, box, *_ in one(small)])
+
+    assert fit(locator) > fit(near) + 0.05
