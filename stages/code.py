@@ -15,7 +15,8 @@ from medground.engine import code
 
 OUT = Path("data/code")
 STAGES = ("checkpoints", "fetch", "references", "edit", "answer", "verify", "anatomy", "attribute", "score",
-          "faithfulness", "sanity", "rank", "report", "export", "train", "train_grounding", "train_editor")  # fmt: skip
+          "faithfulness", "sanity", "rank", "questions", "evaluate", "results", "report", "export",
+          "train", "train_grounding", "train_editor")  # fmt: skip
 
 
 @engine.stage

@@ -120,7 +120,19 @@ def test_stages_depend_on_one_model_and_not_on_the_folder_of_all():
 
 
 #: What may hold films, or text about them, and so goes where params.yaml says and nowhere else.
-HELD = ("raw", "samples", "references", "edits", "answers", "cases", "anatomy", "attributions", "report")
+HELD = (
+    "raw",
+    "samples",
+    "references",
+    "edits",
+    "answers",
+    "cases",
+    "anatomy",
+    "attributions",
+    "questions",
+    "evaluations",
+    "report",
+)
 
 
 def test_what_may_hold_films_or_text_goes_only_where_the_profile_says():

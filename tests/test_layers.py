@@ -18,7 +18,7 @@ LAYERS = (
     {"testing"},  # its checks build small models of the phantom; nothing that runs imports it
     {"phantom"},
     {"hub"},
-    {"submission"},
+    {"submission", "evaluation"},
     {"ranking"},
     {"attribution"},
     {"scoring"},
