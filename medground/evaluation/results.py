@@ -20,9 +20,11 @@ def results(verdicts: Iterable[Mapping], revisions: Mapping[str, str | None], **
             groups[row["model"], row["mode"], row["split"], finding].append(row)
     order = sorted(groups, key=lambda key: (*key[:3], key[3] or ""))
     return [
-        dict(zip(("model", "mode", "split", "finding"), key, strict=True))
-        | {"revision": revisions.get(key[0])}
-        | summed(groups[key], **how)
+        {
+            **dict(zip(("model", "mode", "split", "finding"), key, strict=True)),
+            "revision": revisions.get(key[0]),
+            **summed(groups[key], **how),
+        }
         for key in order
     ]
 
