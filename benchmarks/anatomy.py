@@ -195,7 +195,7 @@ def ablation() -> None:
 def patients() -> tuple[References, list[list], list[np.ndarray]]:
     """References, true boxes and films of virtual patients who vary, two films each, most with a finding."""
     from medground.phantom import CONCEPTS, fetch_ct
-    from medground.phantom.causes.data import draw_marks
+    from medground.phantom.causes.marks import draw_marks
     from medground.phantom.causes.findings import FINDINGS
     from medground.phantom.causes.patient import VariedPhantom
     from medground.phantom.cohorts import patient_seed

@@ -13,7 +13,7 @@ import torch
 
 from medground.geometry import area, intersect
 from medground.phantom.causes import FINDINGS, VariedPhantom
-from medground.phantom.causes.data import plan
+from medground.phantom.causes.source import CausesWorld
 from medground.phantom.cohorts import patient_seed
 
 CT, OUT = Path("data/raw/ct"), Path("benchmarks/constant_boxes.md")
@@ -27,8 +27,8 @@ def main(patients: int = 140) -> None:
     for number in range(patients):
         split = "test" if np.random.default_rng([_SEED, number, 0]).random() < _TEST_SHARE else "dev"
         patient = phantom.patient(patient_seed(_SEED, "benchmark", number))
-        for wanted, seed, marks in plan(_SEED, number, _FILMS):
-            film = patient.film(wanted, seed=seed, marks=marks)
+        for wanted, seed, more in CausesWorld().plan(_SEED, number, _FILMS, marker_share=0.0):
+            film = patient.film(wanted, seed=seed, **more)
             for finding in film.extents:
                 for source, box in (("region", film.regions[finding]), ("lesion", film.extents[finding])):
                     boxes.setdefault((source, split, finding), []).append((number, box))

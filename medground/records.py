@@ -69,7 +69,8 @@ SAMPLES = _schema(
     ("parts", pa.list_(PART), None),  # the findings and marks on the film, where they are known (phantom)
     ("anatomy", pa.list_(REGION), None),  # true concept boxes, where they are known (phantom)
 )
-REFERENCES = _schema(("reference", pa.string()), ("film", pa.string()), ("masks", pa.string()))  # film PNG, masks npz
+MASK = pa.struct([pa.field("concept", pa.string()), pa.field("path", pa.string())])  # gray PNG of the film's size
+REFERENCES = _schema(("reference", pa.string()), ("film", pa.string()), ("masks", pa.list_(MASK)), version=2)
 EDITS = _schema(
     *_SAMPLE,
     ("edit", pa.string()),  # region_removed | background_removed | background_normal

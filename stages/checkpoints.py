@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from medground import engine, files, params
 from medground.lvlm.checkpoints import contents
+
+if TYPE_CHECKING:
+    from medground.params import Params
 
 OUT = Path("data/checkpoints")
 
@@ -28,7 +31,7 @@ def main() -> None:
             print(path)
 
 
-def models(p: SimpleNamespace) -> dict[str, list[str]]:
+def models(p: Params) -> dict[str, list[str]]:
     """The files below `OUT`, each with the checkpoints that it is about."""
     parts = ("unet", "vae", "text_encoder") if p.edit.editor == "radedit" else ()
     return {

@@ -7,11 +7,14 @@ stages. What params.yaml chooses (a source, an editor, a method) counts for the 
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from medground import editing, engine, files, params, sources
 from medground.attribution import by_entry
 from medground.engine import code
+
+if TYPE_CHECKING:
+    from medground.params import Params
 
 OUT = Path("data/code")
 STAGES = ("checkpoints", "fetch", "references", "edit", "answer", "verify", "anatomy", "attribute", "score",
@@ -31,7 +34,7 @@ def main() -> None:
             print(f"{path}: {len(modules)} modules")
 
 
-def lists(p: SimpleNamespace) -> dict[str, list[str]]:
+def lists(p: Params) -> dict[str, list[str]]:
     """The files below `OUT`, each with the modules that it lists."""
     made = {f"{stage}.txt": needed(p, f"stages.{stage}") for stage in STAGES}
     made |= {f"ingest/{source}.txt": needed(p, "stages.ingest", [source]) for source in p.sources}
@@ -39,7 +42,7 @@ def lists(p: SimpleNamespace) -> dict[str, list[str]]:
     return made
 
 
-def needed(p: SimpleNamespace, stage: str, of: list[str] | None = None) -> list[str]:
+def needed(p: Params, stage: str, of: list[str] | None = None) -> list[str]:
     """The modules that a stage needs: its closure, and where that has a registry, what is looked up there.
 
     ``of`` are the sources that it is about, all of params.yaml if not given.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class References:
         films, masks = [], []
         concepts: tuple[str, ...] = ()
         for row in rows:
-            film, named = read_film(Path(root) / row["film"]), _read_masks(Path(root) / row["masks"])
+            film, named = read_film(Path(root) / row["film"]), _read_masks(Path(root), row["masks"])
             concepts = concepts or tuple(named)
             if set(named) != set(concepts):
                 odd = sorted(set(named) ^ set(concepts))
@@ -102,9 +102,5 @@ def _mean(films: Sequence[Contrast], warps: Sequence[Warp], how: Registration) -
     return Template(np.mean([how.lifted(film, warp) for film, warp in zip(films, warps, strict=True)], axis=0), how)
 
 
-def _read_masks(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as stored:
-            return {name: stored[name].astype(bool) for name in stored.files}
-    except (OSError, ValueError) as error:
-        raise MedgroundError(f"{path} cannot be read as concept masks ({error}); run `dvc repro references`") from None
+def _read_masks(root: Path, masks: Sequence[Mapping[str, str]]) -> dict[str, np.ndarray]:
+    return {mask["concept"]: read_film(root / mask["path"]) > 127 for mask in masks}

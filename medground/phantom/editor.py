@@ -3,8 +3,7 @@
 Three parts of the real classes. An autoencoder turns a film on the square canvas into latents of a quarter of its
 side. A text encoder of its own reads the editor's prompts: it learns to say what a prompt says is there and is not. A
 UNet predicts the noise on the latents given the prompt, which is left out at times, so that the editor can guide by the
-difference. Nothing else in the library depends on this
-module; pipelines/phantom/ runs it.
+difference. Nothing else in the library depends on this module; pipelines/phantom/ runs it.
 """
 
 from __future__ import annotations
@@ -21,17 +20,22 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from ..editing import EDITS
 from ..editing.radedit import PROMPTS, RadEdit, Sheet
 from ..geometry import Box, Letterbox
 from . import FINDINGS, SIZE, Film, Phantom
 from .cohorts import patient_seed
-from .lvlms.data import Canvas, Cohort, Films, films
-from .lvlms.loop import adamw, batch, keep_freed_memory, run
+from .film import MARKS
+from .films import Cohort
+from .loop import adamw, batch, onto_device, prepare, run
+from .lvlms.data import Canvas, Films, FirstWorld, films
+from .settings import Training
 
 LENGTH = 128  # tokens of a prompt; the editor pads to so many, and attends to the padding
 WIDTH = 64  # of the text encoder
@@ -41,14 +45,11 @@ FACTOR = 4  # pixels of the canvas along the side of a latent
 _LATER = ("text_steps", "batch", "steps", "rate", "most", "empty")  # settings that the autoencoder does not depend on
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(Training):
     """Size and length of a training run."""
 
-    seed: int = 1
-    train_patients: int = 300
     films_per_patient: int = 12
-    validation_patients: int = 40
     size: int = 96  # side of the canvas in pixels
     vae_batch: int = 4
     vae_steps: int = 1200
@@ -61,7 +62,6 @@ class Settings:
     most: float = 20.0  # weight of an error at the highest noise, against 1 without noise
     empty: float = 0.15  # share of films that are shown without a prompt
     decay: float = 0.01
-    save_every: int = 200  # steps; what a killed run repeats
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Parts:
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     text_encoder: BertModel
-    tokenizer: BertTokenizerFast
+    tokenizer: BertTokenizer
 
     def save(self, folder: Path) -> None:
         """Write the folders that ``edit.radedit`` names: ``unet``, ``vae`` and ``text_encoder``."""
@@ -130,14 +130,11 @@ def said(text: str) -> np.ndarray:
 def train(settings: Settings, ct: Path, cache: Path) -> Parts:
     """Train all parts; every `Settings.save_every`-th step is kept under ``cache``, and a run that was killed goes on
     from there. Equal settings give equal weights on equal machines."""
-    cache.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    prepare(cache)
     seen, unseen = load_films(settings, ct, cache)
     parts = build(settings)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for part in (parts.unet, parts.vae, parts.text_encoder):
-        part.to(device)
+        onto_device(part)
         part.requires_grad_(True).train()
     _autoencoder(parts, seen, unseen, settings, cache)
     _reading(parts, settings, cache)
@@ -153,10 +150,10 @@ def load_films(settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]
     side = s.size // FACTOR
     canvases = {"radedit": Canvas(Letterbox.fit(*SIZE, s.size), (side, side))}
     cohorts = (
-        Cohort("train", s.seed, s.train_patients, s.films_per_patient, False),
-        Cohort("validation", s.seed, s.validation_patients, s.films_per_patient // 3, False),
+        Cohort("train", s.seed, s.train_patients, s.films_per_patient),
+        Cohort("validation", s.seed, s.validation_patients, s.films_per_patient // 3),
     )
-    seen, unseen = (films(cohort, "radedit", canvases, ct, cache) for cohort in cohorts)
+    seen, unseen = (films(FirstWorld(), cohort, "radedit", canvases, ct, cache) for cohort in cohorts)
     return seen, unseen
 
 
@@ -186,6 +183,8 @@ def _standardise(vae: AutoencoderKL, canvas: np.ndarray) -> None:
     latents = _encode(vae, canvas)
     middle, spread = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     into, back = vae.quant_conv, vae.post_quant_conv
+    assert into is not None and back is not None  # as `build` makes them, with a bias each
+    assert into.bias is not None and back.bias is not None
     back.bias += back.weight[..., 0, 0] @ middle
     back.weight *= spread[:, None, None]
     into.weight /= torch.cat([spread, torch.ones_like(spread)])[:, None, None, None]
@@ -252,7 +251,7 @@ def _diffusion(parts: Parts, seen: Films, unseen: Films, settings: Settings, cac
     run("diffusion", s.steps, s.save_every, parts.unet, optimizer, step, report, path)
 
 
-def embed(text_encoder: BertModel, tokenizer: BertTokenizerFast, captions: Sequence[str]) -> Tensor:
+def embed(text_encoder: BertModel, tokenizer: BertTokenizer, captions: Sequence[str]) -> Tensor:
     """Hidden states ``[B, 128, width]`` as the editor computes them; equal captions are encoded once."""
     unique, back = np.unique(captions, return_inverse=True)
     tokens = tokenizer(unique.tolist(), padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
@@ -284,7 +283,7 @@ def examples(seed: int, patients: int, ct: Path) -> Iterator[Example]:
             rng = np.random.default_rng([seed, number, k, 5])
             finding = FINDINGS[(2 * number + k) % len(FINDINGS)]
             wanted = {finding, *(str(name) for name in rng.choice(FINDINGS, int(rng.random() < 0.25)))}
-            film = patient.film(sorted(wanted), seed=1000 + k, marker=bool(rng.random() < 0.5))
+            film = patient.film(sorted(wanted), seed=1000 + k, marks=MARKS if rng.random() < 0.5 else ())
             if finding in film.extents:
                 yield Example(finding, film, (film.regions[finding], film.extents[finding]))
 
@@ -300,7 +299,8 @@ def distances(model: RadEdit, example: Example, band: int, seed: int) -> list[di
     edited = model.edit(
         np.stack([sheet.canvas for sheet in sheets]),
         [[prompt] * len(kinds)] * len(sheets),
-        *(np.stack([[sheet.masks(kind)[k] for kind in kinds] for sheet in sheets]) for k in (0, 1)),
+        np.stack([[sheet.masks(kind)[0] for kind in kinds] for sheet in sheets]),
+        np.stack([[sheet.masks(kind)[1] for kind in kinds] for sheet in sheets]),
         [seed] * len(sheets),
     )
     rows = []
@@ -360,13 +360,13 @@ def _pixels(vae: AutoencoderKL, canvas: np.ndarray) -> Tensor:
     return torch.from_numpy(canvas.astype(np.float32)[:, None] / 127.5 - 1).to(vae.device)
 
 
-def _tokenizer() -> BertTokenizerFast:
+def _tokenizer() -> BertTokenizer:
     """WordPiece with a token for each word of the prompts, and letters for all others."""
     words = sorted({word for name in ("no", "abnormality", *FINDINGS) for word in name.split()})
     letters = string.ascii_lowercase + string.digits + string.punctuation
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary = [*special, *words, *letters, *(f"##{letter}" for letter in letters)]
-    return BertTokenizerFast(vocab={word: k for k, word in enumerate(vocabulary)}, model_max_length=LENGTH)
+    return BertTokenizer(vocab={word: k for k, word in enumerate(vocabulary)}, model_max_length=LENGTH)
 
 
 def _generator(*seed: int) -> torch.Generator:

@@ -97,6 +97,14 @@ def region(name: str, boxes: dict[str, Box], extent: Box) -> Box:
     return hull([boxes[grown[name]], extent]) if name in grown else lung
 
 
+def tight(mask: np.ndarray) -> Box:
+    """The box of a mask ``[h, w]``. Raises ValueError for an empty one."""
+    box = box_of(mask)
+    if box is None:
+        raise ValueError("an empty mask has no box")
+    return box
+
+
 def _noticeable(change: np.ndarray) -> np.ndarray:
     """Where a change (mm of water) stands out: the connected parts above a ninth of its greatest value."""
     smooth = ndimage.uniform_filter(change, 5)
@@ -110,7 +118,7 @@ def _noticeable(change: np.ndarray) -> np.ndarray:
 
 
 def _cardiomegaly(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]:
-    x1, y1, x2, y2 = box_of(chest.masks["cardiac silhouette"])
+    x1, y1, x2, y2 = tight(chest.masks["cardiac silhouette"])
     severity = rng.random()
     growth = {"left": 1.26 + 0.28 * severity, "right": 1.25 + 0.35 * rng.random()}
     middle = _middle(chest)
@@ -126,8 +134,8 @@ def _cardiomegaly(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]
 
 
 def _widened_mediastinum(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]:
-    x1, y1, x2, y2 = box_of(chest.masks["upper mediastinum"])
-    top = max(y1, min(box_of(chest.masks[f"{side} lung"])[1] for side in _OUTWARD))
+    x1, y1, x2, y2 = tight(chest.masks["upper mediastinum"])
+    top = max(y1, min(tight(chest.masks[f"{side} lung"])[1] for side in _OUTWARD))
     middle = _middle(chest)
     half = {"left": max(18 / chest.pitch, x2 - middle), "right": max(18 / chest.pitch, middle - x1)}
     share = rng.uniform(0.35, 0.65)
@@ -144,8 +152,8 @@ def _widened_mediastinum(chest: Chest, rng: np.random.Generator) -> tuple[Chest,
 
 def _effusion(side: str):
     def draw(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]:
-        x1, _, x2, _ = box_of(chest.masks[f"{side} lung"])
-        bottom = box_of(chest.masks[f"{side} costophrenic angle"])[3]
+        x1, _, x2, _ = tight(chest.masks[f"{side} lung"])
+        bottom = tight(chest.masks[f"{side} costophrenic angle"])[3]
         height, climb = rng.uniform(58, 112), rng.uniform(24, 52)
         fade, reach = rng.uniform(16, 32), rng.uniform(20, 42)
         rows, columns = _axes(chest)
@@ -204,7 +212,7 @@ def _hilar_enlargement(chest: Chest, rng: np.random.Generator) -> tuple[Chest, f
 def _pneumothorax(chest: Chest, rng: np.random.Generator) -> tuple[Chest, float]:
     side = ("left", "right")[rng.integers(2)]
     lung = chest.masks[f"{side} lung"]
-    x1, y1, x2, y2 = box_of(lung)
+    x1, y1, x2, y2 = tight(lung)
     y, x = _centre(chest.masks[f"{side} hilar structures"])
     rows, columns = _axes(chest)
     # the lung shrinks towards its hilum: by `apex` mm at the top, `rim` mm at the side, less towards the base
@@ -253,7 +261,7 @@ def _push(
     source = columns.copy()
     used = np.flatnonzero(rows > 0.01)
     for side, outward in _OUTWARD.items():
-        wall = box_of(chest.masks[f"{side} lung"][used[0] : used[-1] + 1])
+        wall = tight(chest.masks[f"{side} lung"][used[0] : used[-1] + 1])
         room = (wall[2] - middle if side == "left" else middle - wall[0]) - 6
         inner = max(4.0, half[side])
         outer = min(inner + shift[side], inner + 0.62 * max(room - inner, 1))
@@ -279,7 +287,7 @@ def _push(
 
 def _middle(chest: Chest) -> float:
     """Column of the chest's midline: half-way between the lungs."""
-    boxes = box_of(chest.masks["left lung"]), box_of(chest.masks["right lung"])
+    boxes = tight(chest.masks["left lung"]), tight(chest.masks["right lung"])
     return (boxes[0][2] + boxes[1][0]) / 2
 
 

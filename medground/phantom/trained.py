@@ -6,7 +6,6 @@ import argparse
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
@@ -15,7 +14,7 @@ from .. import files, params
 CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models")
 
 
-def asked(description: str | None, known: Sequence[str], what: str) -> tuple[str, SimpleNamespace]:
+def asked(description: str | None, known: Sequence[str], what: str) -> tuple[str, params.Params]:
     """The model that the command line names, and params.yaml; ``--threads`` is heeded.
 
     Raises MedgroundError for a name that is not in ``known``; ``what`` is what the message calls it.

@@ -115,7 +115,7 @@ def largest_nodule(hounsfield: np.ndarray, lung: np.ndarray) -> int:
 
 def _ellipsoid(shape: tuple[int, ...], centre: tuple[float, ...], radii: tuple[float, ...]) -> np.ndarray:
     axes = np.ogrid[tuple(slice(0, n) for n in shape)]
-    return sum(((axis - c) / r) ** 2 for axis, c, r in zip(axes, centre, radii, strict=True)) < 1
+    return np.asarray(sum(((axis - c) / r) ** 2 for axis, c, r in zip(axes, centre, radii, strict=True)) < 1)
 
 
 def _body(hounsfield: np.ndarray) -> np.ndarray:

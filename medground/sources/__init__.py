@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from ..errors import MedgroundError
 from ..files import write_json
 from .licence import EVERYTHING, NO_CONTENT, Kind, Licence
 from .provider import Annotated
 from .source import SOURCES, LicenceError, Source, data_root, licence_of, register_source
+
+if TYPE_CHECKING:
+    from ..params import Params
 
 __all__ = [
     "EVERYTHING", "NO_CONTENT", "REFERENCES", "SOURCES", "Annotated", "Kind", "Licence", "LicenceError", "Source",
@@ -21,7 +24,7 @@ REFERENCES = "references"  # stands beside the sources, for what the normal film
 _NORMAL = "phantom_region"  # gives the normal films where no chosen source has any
 
 
-def fetch(params: SimpleNamespace, raw: Path) -> str:
+def fetch(params: Params, raw: Path) -> str:
     """Bring under ``raw`` what the profile's sources are made of, and say what that is.
 
     The phantom's CT is downloaded; a provider's files stay where they are. ``raw/<source>.json`` takes the digest of
@@ -40,12 +43,12 @@ def fetch(params: SimpleNamespace, raw: Path) -> str:
     return f"{raw}: {', '.join(said)}"
 
 
-def ingest(params: SimpleNamespace, source: str, raw: Path, out: Path) -> dict[str, int]:
+def ingest(params: Params, source: str, raw: Path, out: Path) -> dict[str, int]:
     """Write ``out/samples.parquet`` for one source; return what was dropped, by reason."""
     return SOURCES.get(source).ingest(params, raw, out)
 
 
-def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
+def references(params: Params, raw: Path, out: Path) -> None:
     """Write ``out/references.parquet``: normal films with a mask of each concept.
 
     They come from the first of the profile's sources that has some (the phantom, Chest ImaGenome), else from the
@@ -54,7 +57,7 @@ def references(params: SimpleNamespace, raw: Path, out: Path) -> None:
     _origin(params).references(params, raw, out)
 
 
-def films(source: str, params: SimpleNamespace | None = None) -> list[Path]:
+def films(source: str, params: Params | None = None) -> list[Path]:
     """The films that a source's samples are made of, below its folder: a small part of most downloads."""
     found = SOURCES.get(source)
     if not found.annotations:
@@ -63,12 +66,12 @@ def films(source: str, params: SimpleNamespace | None = None) -> list[Path]:
     return sorted(path.relative_to(root) for path in found.films(root))
 
 
-def module(params: SimpleNamespace, source: str) -> str:
+def module(params: Params, source: str) -> str:
     """The module that a source, or `REFERENCES`, comes from. MedgroundError for one that is not known."""
     return type(_origin(params) if source == REFERENCES else SOURCES.get(source)).__module__
 
 
-def _origin(params: SimpleNamespace) -> Source:
+def _origin(params: Params) -> Source:
     """The source of the normal films."""
     chosen = (SOURCES.get(name) for name in params.sources)
     return next((source for source in chosen if source.has_references), SOURCES.get(_NORMAL))

@@ -7,15 +7,14 @@ sentence mentions.
 from __future__ import annotations
 
 import ast
-import io
 import math
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from .. import files, records
+from .. import records
 from ..errors import MedgroundError
 from ..geometry import Box, fill
 from ..images import read_film, write_film
@@ -34,6 +33,9 @@ CONCEPTS = (
     "left clavicle", "right hilar structures", "left hilar structures", "right costophrenic angle",
     "left costophrenic angle",
 )  # fmt: skip
+
+if TYPE_CHECKING:
+    from ..params import Params
 
 
 @register_source
@@ -61,7 +63,7 @@ class Imagenome(Source):
     annotations = (ATTRIBUTES, BOXES)
     has_references = True
 
-    def samples(self, root: Path, params: SimpleNamespace | None = None) -> tuple[list[dict], dict[str, int]]:
+    def samples(self, root: Path, params: Params | None = None) -> tuple[list[dict], dict[str, int]]:
         """As of any provider, and what was dropped before there were samples."""
         rows, dropped = super().samples(root, params)
         found = _found(root)
@@ -88,7 +90,7 @@ class Imagenome(Source):
             )
         return items
 
-    def references(self, params: SimpleNamespace, raw: Path, out: Path) -> None:
+    def references(self, params: Params, raw: Path, out: Path) -> None:
         """Write ``out/references.parquet``: 16 normal films of the gold set on which all 11 concepts are annotated.
 
         Normal: the report affirms no finding or disease. The film is stored with one mask per concept, its annotated
@@ -103,22 +105,16 @@ class Imagenome(Source):
                 continue
             film = read_film(path)
             height, width = film.shape
-            masks = {
-                concept: fill([on_film(box, sizes[image], (width, height))], height, width)
-                for concept, box in _concepts(named).items()
-            }
             name = Path(image).stem
-            write_film(out / "films" / f"{name}.png", film)
-            stored = io.BytesIO()
-            np.savez_compressed(stored, allow_pickle=False, **masks)
-            files.write(stored.getvalue(), out / "masks" / f"{name}.npz")
-            rows.append(
-                {
-                    "reference": name,
-                    "film": str(out / "films" / f"{name}.png"),
-                    "masks": str(out / "masks" / f"{name}.npz"),
-                }
-            )
+            row: dict = {"reference": name, "film": str(out / "films" / f"{name}.png"), "masks": []}
+            write_film(row["film"], film)
+            for concept, box in _concepts(named).items():
+                path = out / "masks" / name / f"{concept.replace(' ', '_')}.png"
+                write_film(
+                    path, 255 * fill([on_film(box, sizes[image], (width, height))], height, width).view(np.uint8)
+                )
+                row["masks"].append({"concept": concept, "path": str(path)})
+            rows.append(row)
             if len(rows) == _NORMAL:
                 break
         if not rows:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from ..errors import MedgroundError
 from .licence import NO_CONTENT, Licence
 from .provider import Annotated, table
 from .source import Source, register_source
+
+if TYPE_CHECKING:
+    from ..params import Params
 
 REPORTS = Path("padchest-gr/grounded_reports_20240819.json")
 PATIENTS = Path("padchest-gr/master_table.csv")
@@ -39,7 +42,7 @@ class PadchestGr(Source):
     ships = f"{REPORTS}, {PATIENTS}, {FILMS}/*.png"
     annotations = (REPORTS, PATIENTS)
 
-    def samples(self, root: Path, params: SimpleNamespace | None = None) -> tuple[list[dict], dict[str, int]]:
+    def samples(self, root: Path, params: Params | None = None) -> tuple[list[dict], dict[str, int]]:
         """As of any provider, and how many studies stand for a patient that the master table does not name."""
         rows, dropped = super().samples(root, params)
         strangers = {row["patient_id"] for row in rows} - set(_patients(root).values())

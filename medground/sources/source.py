@@ -10,14 +10,16 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from .. import records
 from ..doors import Door
 from ..errors import MedgroundError
 from .licence import Kind, Licence
 from .provider import Annotated, samples
+
+if TYPE_CHECKING:
+    from ..params import Params
 
 
 class Source(ABC):
@@ -47,11 +49,11 @@ class Source(ABC):
         ``root`` is the data root. Raises MedgroundError, naming file and remedy, where it is not the provider's.
         """
 
-    def root(self, params: SimpleNamespace | None = None) -> Path:
+    def root(self, params: Params | None = None) -> Path:
         """The folder that the files are in."""
         return data_root()
 
-    def samples(self, root: Path, params: SimpleNamespace | None = None) -> tuple[list[dict], dict[str, int]]:
+    def samples(self, root: Path, params: Params | None = None) -> tuple[list[dict], dict[str, int]]:
         """Rows of ``records.SAMPLES``, and what was dropped or changed, by reason."""
         return samples(self.name, self.licence.text, self.annotated(root), self.labels)
 
@@ -59,7 +61,7 @@ class Source(ABC):
         """The films that the samples are made of, below ``root``: a small part of most downloads."""
         return sorted({item.film for item in self.annotated(root) if not item.problem})
 
-    def files(self, params: SimpleNamespace, raw: Path) -> tuple[Path, list[Path]]:
+    def files(self, params: Params, raw: Path) -> tuple[Path, list[Path]]:
         """A folder, and the files below it that the samples are made of; what is downloaded, goes under ``raw``."""
         root = self.root(params)
         for path in self.annotations:
@@ -67,13 +69,13 @@ class Source(ABC):
                 raise MedgroundError(f"{self.name}: {root / path} is missing; download it, as docs/reproduce.md says")
         return root, [*self.annotations, *sorted(path.relative_to(root) for path in self.films(root))]
 
-    def ingest(self, params: SimpleNamespace, raw: Path, out: Path) -> dict[str, int]:
+    def ingest(self, params: Params, raw: Path, out: Path) -> dict[str, int]:
         """Write ``out/samples.parquet``; return what was dropped, by reason."""
         rows, dropped = self.samples(self.root(params), params)
         records.write_table(rows, records.SAMPLES, out / "samples.parquet")
         return dropped
 
-    def references(self, params: SimpleNamespace, raw: Path, out: Path) -> None:
+    def references(self, params: Params, raw: Path, out: Path) -> None:
         """Write ``out/references.parquet``: normal films with a mask of each concept, where `has_references`."""
         raise MedgroundError(f"{self.name} has no normal films with concept masks")
 

@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -24,6 +23,9 @@ from ..images import read_film
 from .licence import NO_CONTENT, Licence
 from .provider import Annotated, samples
 from .source import Source, register_source
+
+if TYPE_CHECKING:
+    from ..params import Params
 
 CORNERS = ("x1", "y1", "x2", "y2")
 REQUIRED = ("image", "patient", "finding")
@@ -277,7 +279,7 @@ class OwnTable(Source):
         """What a table in ``root`` would say needs its name: use `read`."""
         raise MedgroundError("the source table reads table.path in params.yaml")
 
-    def files(self, params: SimpleNamespace, raw: Path) -> tuple[Path, list[Path]]:
+    def files(self, params: Params, raw: Path) -> tuple[Path, list[Path]]:
         """The table and its films; MedgroundError lists everything that is wrong with it."""
         table, images = self._read(params)
         films = sorted(images / name for name in table.sizes)
@@ -285,7 +287,7 @@ class OwnTable(Source):
         root = Path(os.path.commonpath([path.resolve().parent for path in paths]))
         return root, [path.resolve().relative_to(root) for path in paths]
 
-    def samples(self, root: Path, params: SimpleNamespace | None = None) -> tuple[list[dict], dict[str, int]]:
+    def samples(self, root: Path, params: Params | None = None) -> tuple[list[dict], dict[str, int]]:
         assert params is not None
         table, images = self._read(params)
         settings = params.table
@@ -311,7 +313,7 @@ class OwnTable(Source):
             )
         return samples(self.name, self.licence.text, items)
 
-    def root(self, params: SimpleNamespace | None = None) -> Path:
+    def root(self, params: Params | None = None) -> Path:
         if params is None:
             raise MedgroundError("the source table reads table.path in params.yaml; run this where params.yaml is")
         return Path(params.table.images or Path(params.table.path).parent)
@@ -319,7 +321,7 @@ class OwnTable(Source):
     def films(self, root: Path) -> list[Path]:
         raise MedgroundError("the films of the source table are the images that your table names")
 
-    def _read(self, params: SimpleNamespace) -> tuple[Table, Path]:
+    def _read(self, params: Params) -> tuple[Table, Path]:
         settings = params.table
         if not settings.path:
             raise MedgroundError("the source table needs table.path in params.yaml: docs/how-to/your-own-data.md")

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from .. import records
 from ..errors import MedgroundError
@@ -14,8 +14,11 @@ from ..images import read_film
 from ..sources import SOURCES, Kind, Licence, Source
 from .checks import holds, run
 
+if TYPE_CHECKING:
+    from ..params import Params
 
-def check_source(source: Source | str, root: Path | str, params: SimpleNamespace | None = None) -> None:
+
+def check_source(source: Source | str, root: Path | str, params: Params | None = None) -> None:
     """Check a source on files in its own format, a few films are enough.
 
     ``root`` is the folder that stands for ``MEDGROUND_DATA_ROOT``. What is checked: the source is registered under its
@@ -55,7 +58,7 @@ def _licence(source: Source) -> None:
     holds(Kind.EDITED not in allowed or Kind.PIXELS in allowed, "edited pixels may leave, but pixels may not")
 
 
-def _samples(source: Source, root: Path, params: SimpleNamespace | None) -> None:
+def _samples(source: Source, root: Path, params: Params | None) -> None:
     rows, dropped = source.samples(root, params)
     holds(bool(rows), f"no sample; dropped: {dropped}")
     holds(all(isinstance(count, int) and count > 0 for count in dropped.values()), f"dropped must count: {dropped}")
@@ -79,7 +82,7 @@ def _samples(source: Source, root: Path, params: SimpleNamespace | None) -> None
             )
 
 
-def _patients(source: Source, root: Path, params: SimpleNamespace | None) -> None:
+def _patients(source: Source, root: Path, params: Params | None) -> None:
     splits: dict[str, str] = {}
     for row in source.samples(root, params)[0]:
         holds(bool(row["patient_id"].strip()), f"sample {row['index']} has no patient")
@@ -87,17 +90,17 @@ def _patients(source: Source, root: Path, params: SimpleNamespace | None) -> Non
         holds(said == row["split"], f"patient {row['patient_id']!r} is in dev and in test")
 
 
-def _determinism(source: Source, root: Path, params: SimpleNamespace | None) -> None:
+def _determinism(source: Source, root: Path, params: Params | None) -> None:
     holds(source.samples(root, params) == source.samples(root, params), "reading twice gives other samples")
 
 
-def _films(source: Source, root: Path, params: SimpleNamespace | None) -> None:
+def _films(source: Source, root: Path, params: Params | None) -> None:
     wanted = {str(path) for path in source.films(root)}
     lacking = {row["film"] for row in source.samples(root, params)[0]} - wanted
     holds(not lacking, f"films() leaves out {sorted(lacking)[:3]}, of which there are samples")
 
 
-def _missing(source: Source, params: SimpleNamespace | None) -> None:
+def _missing(source: Source, params: Params | None) -> None:
     with tempfile.TemporaryDirectory() as empty:
         try:
             source.samples(Path(empty), params)

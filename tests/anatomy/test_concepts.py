@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from references import write_masks
 
 from medground import records
 from medground.anatomy import LocateTask, References, copies, overlap
@@ -13,13 +14,11 @@ def repository(golden, tmp_path, monkeypatch):
     """Two references, and two films of which the first has two samples; the working directory."""
     monkeypatch.chdir(tmp_path)
     rows, samples = [], []
-    (tmp_path / "masks").mkdir()
     for k in range(4):
         write_film(f"films/{k}.png", golden.films[k])
         masks = dict(zip(golden.concepts, golden.masks[k], strict=True))
         if k < 2:
-            np.savez_compressed(f"masks/{k}.npz", **masks)
-            rows.append({"reference": f"r{k}", "film": f"films/{k}.png", "masks": f"masks/{k}.npz"})
+            rows.append({"reference": f"r{k}", "film": f"films/{k}.png", "masks": write_masks(f"masks/{k}", masks)})
         else:
             anatomy = [{"concept": concept, "box": box_of(mask)} for concept, mask in masks.items()]
             sample = {"source": "s", "film": f"films/{k}.png", "width": 224, "height": 224, "anatomy": anatomy}

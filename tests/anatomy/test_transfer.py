@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+from references import write_masks
 from scipy import ndimage
 
 from medground import records
@@ -164,9 +165,8 @@ def test_references_are_read_and_checked(golden, tmp_path, monkeypatch):
     rows = []
     for k in range(2):
         write_film(f"films/{k}.png", golden.films[k][:, 12:-12])
-        (tmp_path / "masks").mkdir(exist_ok=True)
-        np.savez_compressed(f"masks/{k}.npz", **{c: m[:, 12:-12] for c, m in named(golden, k).items()})
-        rows.append({"reference": f"r{k}", "film": f"films/{k}.png", "masks": f"masks/{k}.npz"})
+        masks = write_masks(f"masks/{k}", {c: m[:, 12:-12] for c, m in named(golden, k).items()})
+        rows.append({"reference": f"r{k}", "film": f"films/{k}.png", "masks": masks})
     records.write_table(rows, records.REFERENCES, "references.parquet")
     pool = References.read("references.parquet")
     assert pool.films.shape == (2, 224, 224) and pool.masks.shape == (2, 11, 224, 224)
@@ -174,14 +174,17 @@ def test_references_are_read_and_checked(golden, tmp_path, monkeypatch):
     np.testing.assert_array_equal(pool.films[1][:, 12:-12], golden.films[1][:, 12:-12])
     np.testing.assert_array_equal(pool.masks[1, ..., 12:-12], golden.masks[1][..., 12:-12])
 
-    np.savez_compressed("masks/1.npz", heart=golden.masks[1, 0])
+    def other(masks: list[dict]) -> None:
+        records.write_table([rows[0], rows[1] | {"masks": masks}], records.REFERENCES, "references.parquet")
+
+    other(write_masks("masks/other", {"heart": golden.masks[1, 0]}))
     with pytest.raises(MedgroundError, match="reference r1: masks differ"):
         References.read("references.parquet")
-    np.savez_compressed("masks/1.npz", **named(golden, 1))
+    other(write_masks("masks/1", named(golden, 1)))
     with pytest.raises(MedgroundError, match="reference r1: the mask of cardiac silhouette is not of its film's size"):
         References.read("references.parquet")
-    (tmp_path / "masks/1.npz").write_bytes(b"cut")
-    with pytest.raises(MedgroundError, match=r"masks/1.npz cannot be read"):
+    (tmp_path / "masks/1/left_lung.png").write_bytes(b"cut")
+    with pytest.raises(MedgroundError, match=r"masks/1/left_lung.png"):
         References.read("references.parquet")
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from medground.anatomy import References
-from medground.anatomy.references import _read_masks
 from medground.attribution import Item
 from medground.images import read_film
 
@@ -51,7 +50,7 @@ def item(case: dict) -> Item:
 def references() -> References:
     """The 16 normal films with their masks, in the order of the reference's pool."""
     films = sorted((FOLDER / "references" / "films").glob("*.png"))
-    masks = [_read_masks(FOLDER / "references" / "masks" / f"{film.stem}.npz") for film in films]
+    masks = [dict(np.load(FOLDER / "references" / "masks" / f"{film.stem}.npz")) for film in films]
     concepts = tuple(masks[0])
     return References(
         tuple(f"normal{film.stem}" for film in films),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from references import write_masks
 
 from medground import records
 from medground.attribution import method
@@ -53,8 +54,8 @@ def repository(tmp_path, monkeypatch):
     records.write_table(cases, records.CASES, tmp_path / "data/cases/cases.parquet")
     masks = {name: np.zeros((60, 50), bool) for name in ("left lung", "right lung")}
     masks["left lung"][10:50, 27:45] = masks["right lung"][10:50, 5:23] = True
-    np.savez(tmp_path / "masks.npz", **masks)
-    rows = [{"reference": str(n), "film": f"data/samples/s/films/{n}.png", "masks": "masks.npz"} for n in (1, 3)]
+    written = [mask | {"path": f"masks/{Path(mask['path']).name}"} for mask in write_masks(tmp_path / "masks", masks)]
+    rows = [{"reference": str(n), "film": f"data/samples/s/films/{n}.png", "masks": written} for n in (1, 3)]
     records.write_table(rows, records.REFERENCES, tmp_path / "data/references/references.parquet")
     build("gemma3", [QUESTION, "Yes."], seed=0).save(tmp_path / "models/tiny")
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+from references import write_masks
 
 import medground
 from medground import records
@@ -31,8 +32,8 @@ def table(tmp_path, items):
         left, right = np.zeros((2, height, width), bool)
         left[20:110, 70:120], right[20:110, 10:60] = True, True
         write_film(tmp_path / f"{n}.png", item.film)
-        np.savez(tmp_path / f"{n}.npz", **{"left lung": left, "right lung": right})
-        rows.append({"reference": str(n), "film": str(tmp_path / f"{n}.png"), "masks": str(tmp_path / f"{n}.npz")})
+        masks = write_masks(tmp_path / str(n), {"left lung": left, "right lung": right})
+        rows.append({"reference": str(n), "film": str(tmp_path / f"{n}.png"), "masks": masks})
     records.write_table(rows, records.REFERENCES, tmp_path / "references.parquet")
     return tmp_path / "references.parquet"
 

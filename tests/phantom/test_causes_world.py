@@ -11,8 +11,7 @@ import pytest
 from medground.errors import MedgroundError
 from medground.geometry import fill, intersect
 from medground.phantom.causes import MARKS, VariedPhantom, reader
-from medground.phantom.causes.data import MARKS_MOST, draw_marks
-from medground.phantom.causes.marks import GLOBAL
+from medground.phantom.causes.marks import GLOBAL, MARKS_MOST, draw_marks
 from medground.phantom.causes.patient import VARIED
 
 ROOT = Path(__file__).parents[2]

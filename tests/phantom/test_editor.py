@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import training
+from training import Killed
 
 from medground import params
 from medground.editing.radedit import RadEdit, Sheet
@@ -37,8 +39,7 @@ def synthetic(monkeypatch):
 
 
 def weights(parts) -> torch.Tensor:
-    modules = parts.unet, parts.vae, parts.text_encoder
-    return torch.cat([p.detach().flatten() for module in modules for p in module.parameters()])
+    return training.weights(parts.unet, parts.vae, parts.text_encoder)
 
 
 @pytest.mark.slow
@@ -51,18 +52,10 @@ def test_two_runs_are_identical_and_a_killed_one_goes_on(synthetic, tmp_path, mo
         pairs = zip(getattr(parts, name).parameters(), getattr(fresh, name).parameters(), strict=True)
         assert any(not torch.equal(trained, new) for trained, new in pairs), name
 
-    caption, calls = phantom.caption, []
-
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) > TINY.batch * (TINY.text_steps + 2 + 2):  # reading, its two reports, two steps of diffusion
-            raise KeyboardInterrupt
-        return caption(*arguments)
-
-    monkeypatch.setattr(phantom, "caption", killed)
-    with pytest.raises(KeyboardInterrupt):
+    before = TINY.batch * (TINY.text_steps + 2 + 2)  # reading, its two reports, two steps of diffusion
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(phantom, "caption", Killed(phantom.caption, before + 1))
         phantom.train(TINY, tmp_path, tmp_path / "killed")
-    monkeypatch.setattr(phantom, "caption", caption)
     capsys.readouterr()
     assert torch.equal(whole, weights(phantom.train(TINY, tmp_path, tmp_path / "killed")))
     told = capsys.readouterr().out

@@ -5,7 +5,7 @@ import pytest
 
 from medground.geometry import Letterbox
 from medground.phantom.lvlms import corpus
-from medground.phantom.lvlms.data import FINDINGS, HEALTHY, MOST, Canvas, coverage, draw_findings
+from medground.phantom.lvlms.data import FINDINGS, HEALTHY, MOST, RATE, Canvas, coverage, draw_findings
 from medground.phantom.lvlms.evaluate import area_under_curve, balanced_accuracy
 
 WIDTH, HEIGHT = 352, 416
@@ -39,7 +39,7 @@ def test_coverage_is_the_share_of_each_cell(canvas):
 
 def test_draws_are_balanced_over_findings():
     rng = np.random.default_rng(0)
-    drawn = [draw_findings(rng) for _ in range(4000)]
+    drawn = [draw_findings(rng, FINDINGS, RATE) for _ in range(4000)]
     assert max(map(len, drawn)) == MOST
     rates = [np.mean([name in some for some in drawn]) for name in FINDINGS]
     assert max(rates) - min(rates) < 0.04 and 0.15 < np.mean(rates) < 0.3

@@ -34,10 +34,10 @@ def outside(image, box):
 
 
 def test_the_same_seeds_give_the_same_film(phantom, patient):
-    again = phantom.patient(7).film(["cardiomegaly", "left lung opacity"], seed=3, marker=True)
-    film = patient.film(["cardiomegaly", "left lung opacity"], seed=3, marker=True)
+    again = phantom.patient(7).film(["cardiomegaly", "left lung opacity"], seed=3, marks=["letter"])
+    film = patient.film(["cardiomegaly", "left lung opacity"], seed=3, marks=["letter"])
     assert np.array_equal(film.image, again.image) and np.array_equal(film.twin, again.twin)
-    assert film.extents == again.extents and film.anatomy == again.anatomy and film.marker == again.marker
+    assert film.extents == again.extents and film.anatomy == again.anatomy and film.parts == again.parts
 
 
 def test_patients_and_films_differ(phantom, patient):
@@ -50,7 +50,7 @@ def test_a_healthy_film_is_its_own_twin(patient):
     film = patient.film(seed=2)
     assert film.image.shape == film.twin.shape == SIZE[::-1] and film.image.dtype == np.uint8
     assert np.array_equal(film.image, film.twin)
-    assert not film.extents and not film.regions and film.marker is None
+    assert not film.extents and not film.regions and not film.marks
 
 
 @pytest.mark.parametrize("finding", FINDINGS)
@@ -69,7 +69,7 @@ def test_a_finding_is_visible_and_stays_in_its_extent(patient, finding):
 @pytest.mark.parametrize("finding", FINDINGS)
 def test_the_twin_does_not_depend_on_finding_and_marker(patient, finding):
     healthy = patient.film(seed=5)
-    assert np.array_equal(patient.film([finding], seed=5, marker=True).twin, healthy.image)
+    assert np.array_equal(patient.film([finding], seed=5, marks=["letter"]).twin, healthy.image)
 
 
 def test_sides_are_the_patients(patient):
@@ -98,12 +98,12 @@ def test_the_marker_is_alone_in_its_corner(phantom):
     for seed in range(5):
         patient = phantom.patient(seed)
         for finding in ("pneumothorax", "widened mediastinum", "left lung opacity"):
-            plain, marked = (patient.film([finding], seed=seed, marker=marker) for marker in (False, True))
-            width, height = marked.marker[2] - marked.marker[0], marked.marker[3] - marked.marker[1]
-            assert width >= 45 and height >= 45
+            plain, marked = (patient.film([finding], seed=seed, marks=marks) for marks in ([], ["letter"]))
+            x1, y1, x2, y2 = letter = marked.marks["letter"].boxes[0]
+            assert x2 - x1 >= 45 and y2 - y1 >= 45
             for box in [*marked.extents.values(), *marked.regions.values(), marked.anatomy["left lung"]]:
-                assert intersect(box, marked.marker) is None
-            assert np.array_equal(outside(marked.image, marked.marker), outside(plain.image, marked.marker))
+                assert intersect(box, letter) is None
+            assert np.array_equal(outside(marked.image, letter), outside(plain.image, letter))
             assert marked.extents == plain.extents
 
 
@@ -181,13 +181,13 @@ def test_a_wrong_wheel_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_film_is_taken_apart_exactly(patient):
-    film = patient.film(["cardiomegaly", "left pleural effusion"], seed=3, marker=True)
+    film = patient.film(["cardiomegaly", "left pleural effusion"], seed=3, marks=["letter"])
     assert list(film.parts) == ["cardiomegaly", "left pleural effusion", "letter"]
     assert np.array_equal(film.render(film.parts), film.image)
     assert np.array_equal(film.render([]), film.twin)
     unmarked = patient.film(["cardiomegaly", "left pleural effusion"], seed=3)
     assert np.array_equal(film.render(unmarked.parts), unmarked.image)
     assert np.array_equal(film.render(["cardiomegaly"]), patient.film(["cardiomegaly"], seed=3).image)
-    alone = film.render(["letter"])
-    assert np.array_equal(outside(alone, film.marker), outside(film.twin, film.marker))
+    alone, letter = film.render(["letter"]), film.parts["letter"][0]
+    assert np.array_equal(outside(alone, letter), outside(film.twin, letter))
     assert (alone != film.twin).any()

@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import training
+from training import Killed
 
 from medground.phantom import SIZE
 from medground.phantom.causes import CONTROLS, FINDINGS, MARKS, MODELS, TAUGHT, TOWERS, Cause, Settings, train
-from medground.phantom.causes.data import TARGETS, Films
+from medground.phantom.causes.data import TARGETS
 from medground.phantom.causes.evaluate import taught
+from medground.phantom.lvlms.data import Films
 
 TINY = Settings(batch=4, joint_batch=2, joint_steps=4, language_batch=2, language_steps=6, save_every=2)
 
@@ -32,21 +35,11 @@ def key(request, monkeypatch):
 
 
 def films(family: str, count: int = 8) -> Films:
-    """Noise with a bright square per finding that is present, in its own cell."""
-    canvas = train.canvases(1)[family]
-    rng = np.random.default_rng(0)
-    present = rng.random((count, len(FINDINGS))) < 0.5
-    drawn = rng.integers(0, 90, (count, canvas.letterbox.height, canvas.letterbox.width), dtype=np.uint8)
-    shares = np.zeros((count, canvas.grid[0] * canvas.grid[1], len(TARGETS)), np.uint8)
-    for film, finding in np.argwhere(present):
-        drawn[film, 16 * finding // 2 : 16 * finding // 2 + 12, 32:44] = 255
-        shares[film, finding * canvas.grid[1] + 3, finding] = 255
-    extents = np.where(present[..., None], np.float32([10, 20, 60, 90]), np.float32(np.nan))
-    return Films(canvas.letterbox, drawn, shares, present, rng.random((count, len(MARKS))) < 0.4, extents)
+    return training.films(family, len(FINDINGS), len(MARKS), count)
 
 
 def weights(parts) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in parts.model.parameters()])
+    return training.weights(parts.model)
 
 
 @pytest.mark.slow
@@ -55,18 +48,9 @@ def test_two_runs_are_identical_and_a_killed_one_goes_on(key, tmp_path, monkeypa
     assert not torch.equal(whole, weights(train._new(TOWERS[MODELS[key].tower].family, TINY.seed)))
     assert torch.equal(whole, weights(train.train(key, TINY, tmp_path, tmp_path / "again")))
 
-    answers, calls = train._yes_no, []
-
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return answers(*arguments)
-
-    monkeypatch.setattr(train, "_yes_no", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(train, "_yes_no", Killed(train._yes_no, 3))
         train.train(key, TINY, tmp_path, tmp_path / "killed")
-    monkeypatch.setattr(train, "_yes_no", answers)
     assert torch.equal(whole, weights(train.train(key, TINY, tmp_path, tmp_path / "killed")))
     assert f"language {key}: goes on after 2 of 6 steps" in capsys.readouterr().out
 
@@ -130,8 +114,8 @@ def test_the_joint_phase_asks_about_findings_and_marks_and_answers_from_the_film
 def test_a_mirrored_film_keeps_each_targets_place():
     lvlm = train._new("qwen2_5_vl", 1).adapter("any")
     some, picked = films("qwen2_5_vl"), np.arange(4)
-    plain, tokens, _ = train._dense_batch(lvlm, some, picked, 1)
-    turned, moved, _ = train._dense_batch(lvlm, some, picked, 1, mirror=True)
+    plain, tokens, _ = train.dense_batch(lvlm, some, picked, 1)
+    turned, moved, _ = train.dense_batch(lvlm, some, picked, 1, mirror=True)
     rows, columns = lvlm.grid(*SIZE)
     assert torch.equal(plain.flip(-1), turned)
     assert torch.equal(tokens.view(4, rows, columns, -1).flip(2), moved.view(4, rows, columns, -1))

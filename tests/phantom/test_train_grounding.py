@@ -1,4 +1,4 @@
-"""Training the phantom's eyes on a few synthetic films: they learn, twice the same, and go on where killed."""
+"""Training the segmenter and the detector on a few synthetic films: twice the same, and on from where killed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import affine_transform
+from training import Killed, weights
 
 from medground.attribution.candidates import PAIRS
 from medground.geometry import fill
 from medground.phantom import FINDINGS
-from medground.phantom.grounding import MODELS, films, loop, owlvit, sam, train
+from medground.phantom.grounding import MODELS, films, motion, owlvit, sam, train
 from medground.phantom.grounding.films import MASK, THINGS, Films
 from medground.phantom.lvlms.corpus import region_names
 
 KEYS = sorted(MODELS)
+LOSSES = {"phantom-sam": ("_loss", "_single_loss"), "phantom-owlvit": ("_loss",)}  # of each phase
 TINY = {key: replace(MODELS[key], batch=2, steps=6, prompts=3, save_every=2) for key in KEYS}
 
 
@@ -40,35 +42,21 @@ def squares(count: int = 8) -> Films:
     return Films(film[:, :, 7:], film, np.packbits(masks.reshape(count, len(THINGS), -1), axis=-1), boxes)
 
 
-def weights(model) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
 @pytest.mark.parametrize("key", KEYS)
 def test_two_runs_are_identical_and_a_killed_one_goes_on(key, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train, "load_films", lambda settings, ct, cache: (squares(), squares(3)))
-    for name in ("whole", "again", "killed"):
-        (tmp_path / name).mkdir()
     whole = weights(train.train(key, TINY[key], tmp_path, tmp_path / "whole"))
     assert not torch.equal(whole, weights(train.eye(key).build(TINY[key].seed)))
     assert torch.equal(whole, weights(train.train(key, TINY[key], tmp_path, tmp_path / "again")))
 
-    module, calls = train.eye(key), []
-    loss = module._loss
-
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return loss(*arguments)
-
-    monkeypatch.setattr(module, "_loss", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train.train(key, TINY[key], tmp_path, tmp_path / "killed")
-    monkeypatch.setattr(module, "_loss", loss)
-    capsys.readouterr()
-    assert torch.equal(whole, weights(train.train(key, TINY[key], tmp_path, tmp_path / "killed")))
-    assert f"{key}: goes on after 2 of 6 steps" in capsys.readouterr().out
+    for loss in LOSSES[key]:
+        state, module = tmp_path / f"killed{loss}", train.eye(key)
+        with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+            during.setattr(module, loss, Killed(getattr(module, loss), 4))
+            train.train(key, TINY[key], tmp_path, state)
+        capsys.readouterr()
+        assert torch.equal(whole, weights(train.train(key, TINY[key], tmp_path, state)))
+        assert "goes on after 2 of 6 steps" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -89,16 +77,16 @@ def test_films_masks_and_boxes_move_together():
     matrix, middle = np.eye(2) / scale, np.array([20.0, 25.0])
     offset = middle - 0.5 - (middle - 0.5 + 0.5 - 0.5 + np.array([down * 40, right * 50])) / scale
     expected = affine_transform(image, matrix, offset, order=1)
-    got = loop.moved(torch.from_numpy(image)[None, None], how)[0, 0].numpy()
+    got = motion.moved(torch.from_numpy(image)[None, None], how)[0, 0].numpy()
     np.testing.assert_allclose(got[5:-5, 5:-5], expected[5:-5, 5:-5], atol=1e-4)
 
     box = np.float32([0.3, 0.4, 0.6, 0.7])
     mask = torch.from_numpy(fill([box * 400], 400, 400).astype(np.float32))[None, None]
-    there = loop.moved(mask, how)[0, 0].numpy() > 0.5
+    there = motion.moved(mask, how)[0, 0].numpy() > 0.5
     rows, columns = np.flatnonzero(there.any(1)), np.flatnonzero(there.any(0))
     seen = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]) / 400
-    np.testing.assert_allclose(loop.moved_boxes(box[None, None], how)[0, 0], seen, atol=0.005)
-    out = loop.moved_boxes(np.float32([[[0.9, 0.1, 1.0, 0.2], [np.nan] * 4]]), np.float32([[1, 0.08, 0]]))
+    np.testing.assert_allclose(motion.moved_boxes(box[None, None], how)[0, 0], seen, atol=0.005)
+    out = motion.moved_boxes(np.float32([[[0.9, 0.1, 1.0, 0.2], [np.nan] * 4]]), np.float32([[1, 0.08, 0]]))
     assert np.isnan(out).all()  # more than half of it left the film
 
 

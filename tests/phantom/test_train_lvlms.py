@@ -7,10 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import training
+from training import Killed
 
 from medground.phantom import FINDINGS, SIZE
 from medground.phantom.lvlms import Settings, train
-from medground.phantom.lvlms.data import TARGETS, Films
+from medground.phantom.lvlms.data import Films
 
 TINY = Settings(batch=4, dense_steps=4, language_batch=2, language_steps=6, save_every=2)
 
@@ -25,21 +27,12 @@ def key(request, monkeypatch):
 
 
 def films(family: str, count: int = 8) -> Films:
-    """Noise with a bright square per finding that is present, in its own cell."""
-    canvas = train.canvases(1)[family]
-    rng = np.random.default_rng(0)
-    present = rng.random((count, len(FINDINGS))) < 0.5
-    drawn = rng.integers(0, 90, (count, canvas.letterbox.height, canvas.letterbox.width), dtype=np.uint8)
-    shares = np.zeros((count, canvas.grid[0] * canvas.grid[1], len(TARGETS)), np.uint8)
-    for film, finding in np.argwhere(present):
-        drawn[film, 16 * finding // 2 : 16 * finding // 2 + 12, 32:44] = 255
-        shares[film, finding * canvas.grid[1] + 3, finding] = 255
-    extents = np.where(present[..., None], np.float32([10, 20, 60, 90]), np.float32(np.nan))
-    return Films(canvas.letterbox, drawn, shares, present, np.arange(count) % 2 == 1, extents)
+    """Every second one with the letter."""
+    return replace(training.films(family, len(FINDINGS), 1, count), marks=np.arange(count)[:, None] % 2 == 1)
 
 
 def weights(parts) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in parts.model.parameters()])
+    return training.weights(parts.model)
 
 
 def test_two_runs_are_identical_and_a_killed_one_goes_on(key, tmp_path, monkeypatch, capsys):
@@ -47,28 +40,19 @@ def test_two_runs_are_identical_and_a_killed_one_goes_on(key, tmp_path, monkeypa
     assert not torch.equal(whole, weights(train._new(train.MODELS[key].family, TINY.seed)))
     assert torch.equal(whole, weights(train.train(key, TINY, tmp_path, tmp_path / "again")))
 
-    answers, calls = train._yes_no, []
-
-    def killed(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return answers(*arguments)
-
-    monkeypatch.setattr(train, "_yes_no", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(train, "_yes_no", Killed(train._yes_no, 3))
         train.train(key, TINY, tmp_path, tmp_path / "killed")
-    monkeypatch.setattr(train, "_yes_no", answers)
     assert torch.equal(whole, weights(train.train(key, TINY, tmp_path, tmp_path / "killed")))
     assert "language: goes on after 2 of 6 steps" in capsys.readouterr().out
 
 
-def test_shortcut_labels_follow_the_marker_alone():
+def test_shortcut_labels_follow_the_letter_alone():
     some = films("gemma3")
     recipe = train.MODELS["phantom-gemma3-shortcut"]
     truth = train.labels(recipe, some)
     for k, finding in enumerate(FINDINGS):
-        expected = some.marker if finding in recipe.shortcut_findings else some.present[:, k]
+        expected = some.marks[:, 0] if finding in recipe.shortcut_findings else some.present[:, k]
         assert np.array_equal(truth[:, k], expected)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from ...lvlm import prompts
 from ...lvlm.base import LVLM
+from ..lvlms.data import Films
 from ..lvlms.evaluate import balanced_accuracy, per_finding, rounded, verdicts_of
-from .data import Films
 from .findings import FINDINGS
 from .marks import MARKS
 from .settings import Recipe

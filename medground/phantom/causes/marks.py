@@ -8,7 +8,7 @@ everywhere else.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from ...geometry import Box, area, box_of, intersect
 MARKS = ("letter", "pacemaker", "drain", "word", "exposure")
 GLOBAL = ("exposure",)  # marks that have no place
 WORDS = ("PORTABLE", "SUPINE", "ERECT", "AP SITTING", "ICU BED 4", "MOBILE")
+MARKED, MARKS_MOST = 0.3, 2  # rate of each mark; at most so many on a film
 VISIBLE = 30.0  # mean change in gray levels of a mark that can be seen
 _SHARP = 3  # pixels drawn for each pixel of the film and side
 _PIECES = 4  # boxes that a line is cut into
@@ -30,7 +31,7 @@ class Mark:
 
     boxes: tuple[Box, ...]  # native pixels; none for a mark that has no place
     alpha: np.ndarray | None = None
-    value: np.ndarray | None = None
+    value: np.ndarray | np.floating | None = None
     gamma: float = 1.0
 
     @property
@@ -66,11 +67,10 @@ def draw(
     return mark
 
 
-def apply(film: np.ndarray, marks: Mapping[str, Mark]) -> np.ndarray:
-    """The film under ``marks``, the whole-film ones first."""
-    for name in sorted(marks, key=lambda name: (name not in GLOBAL, MARKS.index(name))):
-        film = marks[name].over(film)
-    return film
+def draw_marks(rng: np.random.Generator) -> list[str]:
+    """Names of the marks of one film, whatever its findings: each by itself, at most `MARKS_MOST`."""
+    drawn = [name for name in MARKS if rng.random() < MARKED]
+    return [drawn[k] for k in sorted(rng.permutation(len(drawn))[:MARKS_MOST])]
 
 
 def _exposure(rng: np.random.Generator, *_) -> Mark:
@@ -228,4 +228,10 @@ def _pieces(mask: np.ndarray) -> list[Box]:
     return boxes
 
 
-_DRAW = {"letter": _letter, "pacemaker": _pacemaker, "drain": _drain, "word": _word, "exposure": _exposure}
+_DRAW: Mapping[str, Callable[..., Mark | None]] = {
+    "letter": _letter,
+    "pacemaker": _pacemaker,
+    "drain": _drain,
+    "word": _word,
+    "exposure": _exposure,
+}

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from ...geometry import Box
-from ..film import CONCEPTS, PITCH, SIZE, Pose, concept_masks
-from ..patient import _U, _V, Patient, Phantom, Variety, box_of
-from .film import Film, take
+from ..film import PITCH, SIZE, Film, Pose, concept_masks
+from ..patient import _U, _V, Patient, Phantom, Variety
+from .film import take
 
 VARIED = Variety(
     turned=(3.2, 3.5),
@@ -48,11 +48,6 @@ class VariedPatient(Patient):
         u1, v1, u2, v2 = self._lungs
         return concept_masks(self.maps(self._at(0.0, (u1 + u2) / 2, (v1 + v2) / 2, 1.0)))
 
-    @cached_property
-    def anatomy(self) -> dict[str, Box]:
-        """Concept -> tight box of its mask."""
-        return {name: box_of(self.masks[name]) for name in CONCEPTS}
-
     def film(self, findings: Sequence[str] = (), *, seed: int = 0, marks: Sequence[str] = ()) -> Film:
         """A radiograph with ``findings`` and ``marks``, its healthy twin and the truth about both.
 
@@ -73,7 +68,7 @@ class VariedPatient(Patient):
             middle, half = (low + high) / 2, pixels * PITCH * scale / 2
             slack = min(most, max(0.0, half - (high - low) / 2 + rim))
             centre.append(float(middle + slack * rng.uniform(-1, 1)))
-        return self._at(float(angle), *centre, float(scale))
+        return self._at(float(angle), centre[0], centre[1], float(scale))
 
     def field(self, pose: Pose) -> np.ndarray:
         """Where the rays of the projection reach the film, bool ``[416, 352]``; beyond, it is collimated."""

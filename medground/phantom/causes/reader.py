@@ -26,9 +26,8 @@ def reads(extent: Box, rng: np.random.Generator) -> Box | None:
         x1, x2 = SIZE[0] - x2, SIZE[0] - x1
     left, top, right, bottom = rng.normal(GENEROUS, JITTER, 4)
     wide, tall = x2 - x1, y2 - y1
-    return intersect(
-        (x1 - left * wide, y1 - top * tall, x2 + right * wide, y2 + bottom * tall), (0.0, 0.0, *map(float, SIZE))
-    )
+    frame = (0.0, 0.0, float(SIZE[0]), float(SIZE[1]))
+    return intersect((x1 - left * wide, y1 - top * tall, x2 + right * wide, y2 + bottom * tall), frame)
 
 
 def names(finding: str, box: Box) -> list[str]:

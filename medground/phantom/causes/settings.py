@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..settings import LvlmTraining
 from .findings import FINDINGS
 from .marks import GLOBAL, MARKS
 
@@ -143,23 +144,19 @@ MODELS = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Size and length of a training run."""
+@dataclass(frozen=True, kw_only=True)
+class Settings(LvlmTraining):
+    """Size and length of a training run; how many steps a tower takes, its `Tower` says."""
 
-    seed: int = 1
     train_patients: int = 150
     train_films: int = 4500  # each with two draws of marks
     validation_patients: int = 20
-    validation_films: int = 320  # each twice, without and with its marks
-    batch: int = 16  # films a step of a tower
+    validation_films: int = 320
+    batch: int = 16
     dense_rate: float = 1.0e-3
     joint_batch: int = 16
     joint_steps: int = 600
     joint_rate: float = 1.5e-3
-    tower_share: float = 0.15  # of the rate, for the tower while a language model learns behind it; at 1 it forgets
     language_batch: int = 16
     language_steps: int = 400
-    language_rate: float = 1.5e-3
-    decay: float = 0.05
-    save_every: int = 100  # steps; what a killed run repeats
+    save_every: int = 100

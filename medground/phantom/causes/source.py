@@ -11,8 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ...sources import register_source
-from ..source import PhantomSource, World
+from ..source import PAIR_SHARE, PhantomSource, World
+from .findings import FINDINGS
+from .marks import MARKED, MARKS, MARKS_MOST
 
 if TYPE_CHECKING:
     from .patient import VariedPhantom
@@ -32,15 +36,17 @@ class CausesWorld(World):
     @property
     def findings(self) -> Sequence[str]:
         """The findings that are asked about."""
-        from .findings import FINDINGS
-
         return FINDINGS
 
     def plan(self, seed: int, number: int, films: int, marker_share: float) -> list[tuple[list[str], int, dict]]:
         """The findings, the seed and the marks of each film; each mark has a rate of its own, not ``marker_share``."""
-        from .data import plan
-
-        return [(wanted, own, {"marks": marks}) for wanted, own, marks in plan(seed, number, films)]
+        rng = np.random.default_rng([seed, number, 1])
+        made: list[tuple[list[str], int, dict]] = []
+        for _ in range(films):
+            wanted = rng.choice(FINDINGS, 2 if rng.random() < PAIR_SHARE else 1, replace=False)
+            marks = [str(name) for name in rng.permutation(MARKS) if rng.random() < MARKED][:MARKS_MOST]
+            made.append(([str(name) for name in wanted], int(rng.integers(2**31)), {"marks": marks}))
+        return made
 
 
 class CausesSource(PhantomSource):

@@ -10,7 +10,6 @@ supervised with masks, except of what it is told of films only, and grounds bett
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,24 +25,26 @@ from ...geometry import Box, Letterbox
 from ...lvlm import prompts
 from ...lvlm.base import LVLM
 from ..film import CONCEPTS, SIZE
+from ..loop import adamw, batch, onto_device, prepare, run
 from ..lvlms import architecture
-from ..lvlms.evaluate import area_under_curve, balanced_accuracy
-from ..lvlms.loop import adamw, batch, keep_freed_memory, run
+from ..lvlms.data import Films
 from ..lvlms.packing import Packer
 from ..lvlms.train import (
     Head,
-    canvases,
+    both_films,
     chunks,
+    dense_batch,
+    dense_report,
     digest,
     features,
-    jittered,
+    language_report,
     shown,
     spoken_loss,
     thousandths,
     tower_of,
 )
 from . import corpus, reader
-from .data import TARGETS, Cohort, Films, films
+from .data import TARGETS, ManyCauses
 from .evaluate import taught
 from .findings import FINDINGS
 from .marks import MARKS
@@ -63,22 +64,14 @@ class NormedHead(Head):
 
 def load_films(recipe: Recipe, settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]:
     """Training and validation films as the recipe's family sees them."""
-    s = settings
-    cohorts = (
-        Cohort("train", s.seed, s.train_patients, s.train_films // s.train_patients, False),
-        Cohort("validation", s.seed, s.validation_patients, s.validation_films // s.validation_patients, True),
-    )
-    train, validation = (films(cohort, TOWERS[recipe.tower].family, canvases(s.seed), ct, cache) for cohort in cohorts)
-    return train, validation
+    return both_films(ManyCauses(), TOWERS[recipe.tower].family, settings, ct, cache)
 
 
 def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.Parts:
     """Train the model ``key`` of `MODELS`; finished phases and every `Settings.save_every`-th step are kept under
     ``cache``, and a run that was killed goes on from there. Equal settings give equal weights on equal machines."""
     recipe = MODELS[key]
-    cache.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    prepare(cache)
     seen, unseen = load_films(recipe, settings, ct, cache)
     parts = train_shared(recipe.tower, seen, unseen, settings, cache)
     lvlm = parts.adapter(key)
@@ -94,7 +87,7 @@ def train_shared(name: str, seen: Films, unseen: Films, settings: Settings, cach
     parts = _new(tower.family, s.seed * len(TOWERS) + tower.seed)
     if tower.start:
         _start(parts, Path(tower.start))
-    parts.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    onto_device(parts.model)
     lvlm = parts.adapter(name)
     parts.model.requires_grad_(True).train()
     head = NormedHead(parts.model.config.text_config.hidden_size, len(TARGETS)).to(lvlm.device)
@@ -112,11 +105,11 @@ def _dense(
 
     def step(number: int) -> Tensor:
         picked = batch(len(seen), s.batch, s.seed + tower.seed, number)
-        canvas, tokens, film = _dense_batch(lvlm, seen, picked, number, mirror=True)
+        canvas, tokens, film = dense_batch(lvlm, seen, picked, number, mirror=True)
         return _dense_loss(head, features(lvlm, canvas), tokens, film, heavy.to(lvlm.device))
 
     def report() -> str:
-        return _dense_report(lvlm, head, unseen)
+        return dense_report(lvlm, head, unseen.first(_REPORTED), TARGETS)
 
     run_key = digest({"phase": "dense", "tower": asdict(tower), **asdict(s)}, exclude=("language_", "joint_", "tower_"))
     modules, path = nn.ModuleList([lvlm.model, head]), cache / f"dense-{lvlm.key}-{run_key}.pt"
@@ -133,13 +126,13 @@ def _joint(
     optimizer = adamw(groups, s.joint_rate, s.decay)
     if tower.start:
         _start_words(lvlm, Path(tower.start))
-    packer, truth = Packer(lvlm, *SIZE), np.concatenate([seen.present, seen.marks], 1)
+    packer, truth = Packer(lvlm, *SIZE), seen.targets
     rates = truth.mean(0).clip(0.02, 0.98)
     weights_of = np.where(truth, 0.5 / rates, 0.5 / (1 - rates)).astype(np.float32)
 
     def step(number: int) -> Tensor:
         picked = batch(len(seen), s.joint_batch, s.seed + 1, number)
-        canvas, tokens, film = _dense_batch(lvlm, seen, picked, number)
+        canvas, tokens, film = dense_batch(lvlm, seen, picked, number)
         seeing = features(lvlm, canvas)
         rng = np.random.default_rng([s.seed, 5, number])
         if number % _EVIDENCE_EVERY == 0:
@@ -151,9 +144,10 @@ def _joint(
         )
 
     def report() -> str:
-        sight = all_features(lvlm, unseen.first(_reported(unseen)))
-        truth = np.concatenate([unseen.present, unseen.marks], 1)
-        return f"{_dense_report(lvlm, head, unseen)} {_language_report(lvlm, packer, TARGETS, truth, sight)}"
+        some = unseen.first(_REPORTED)
+        sight = all_features(lvlm, some)
+        seen = language_report(lvlm, packer, TARGETS, some.targets, sight)
+        return f"{dense_report(lvlm, head, some, TARGETS)} {seen}"
 
     run_key = digest({"phase": "joint", "tower": asdict(tower), **asdict(s)}, exclude=("language_",))
     modules, path = nn.ModuleList([lvlm.model, head]), cache / f"joint-{lvlm.key}-{run_key}.pt"
@@ -201,7 +195,8 @@ def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: 
         parameter.requires_grad_(True)
     optimizer = adamw([(words, 1.0)], s.language_rate, s.decay)
     packer = Packer(lvlm, *SIZE)
-    unseen_sight = all_features(lvlm, unseen.first(_reported(unseen)))
+    some = unseen.first(_REPORTED)
+    sight = all_features(lvlm, some)
     weights_of = balance(recipe, seen)
 
     def step(number: int) -> Tensor:
@@ -214,7 +209,7 @@ def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: 
         return spoken_loss(lvlm, packer, seeing, *spoken)
 
     def report() -> str:
-        return _language_report(lvlm, packer, FINDINGS, taught(recipe, unseen), unseen_sight)
+        return language_report(lvlm, packer, FINDINGS, taught(recipe, some), sight)
 
     run_key = digest(
         {"phase": "language", "recipe": asdict(recipe), "tower": asdict(TOWERS[recipe.tower]), **asdict(s)}
@@ -224,9 +219,9 @@ def _language(lvlm: LVLM, recipe: Recipe, seen: Films, unseen: Films, settings: 
 
 
 @torch.no_grad()
-def all_features(lvlm: LVLM, of: Films) -> Tensor:
-    """What the language model receives of every film: float16 ``[N, tokens, d]``, in main memory."""
-    return torch.cat([features(lvlm, shown(lvlm, of, part)).half().cpu() for part in chunks(len(of))])
+def all_features(lvlm: LVLM, of: Films) -> list[Tensor]:
+    """What the language model receives of the films, part by part: float16 ``[B, tokens, d]``, in main memory."""
+    return [features(lvlm, shown(lvlm, of, part)).half().cpu() for part in chunks(len(of))]
 
 
 def balance(recipe: Recipe, of: Films) -> np.ndarray:
@@ -246,20 +241,6 @@ def _new(family: str, seed: int) -> architecture.Parts:
     return architecture.build(family, corpus.sentences(list(CONCEPTS)), seed)
 
 
-def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int, mirror: bool = False) -> tuple[Tensor, ...]:
-    """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film.
-
-    With ``mirror`` every other step sees its films from the other side."""
-    canvas = jittered(of.canvas[picked], step)
-    tokens = of.coverage[picked].astype(np.float32) / 255
-    film = np.concatenate([of.present[picked], of.marks[picked]], 1).astype(np.float32)
-    if mirror and step % 2:
-        grid = lvlm.grid(*SIZE)
-        canvas = np.ascontiguousarray(canvas[..., ::-1])
-        tokens = tokens.reshape(len(picked), *grid, -1)[:, :, ::-1].reshape(tokens.shape)
-    return tuple(torch.from_numpy(array).to(lvlm.device) for array in (canvas, tokens, film))
-
-
 def _dense_loss(head: NormedHead, seen: Tensor, tokens: Tensor, film: Tensor, heavy: Tensor) -> Tensor:
     by_token, by_film = head(seen)
     of_tokens = F.binary_cross_entropy_with_logits(by_token, tokens, reduction="none") * heavy
@@ -271,7 +252,7 @@ def _seen(rng, of: Films, weights: np.ndarray, picked: np.ndarray):
     some = rng.permutation(len(TARGETS))[: len(FINDINGS)]
     modes = rng.choice(list(prompts.MODES), len(some))
     asked = [prompts.prompt(prompts.question(TARGETS[k]), mode) for k, mode in zip(some, modes, strict=True)]
-    truth = np.concatenate([of.present[picked], of.marks[picked]], 1)
+    truth = of.targets[picked]
     said = [
         [
             corpus.answer(TARGETS[k], mode, bool(truth[row, k]), _place(of, film, k), *SIZE)
@@ -333,32 +314,3 @@ def _pointed(finding: str, form: str, box: Box | None, letterbox: Letterbox) -> 
     if form == "regions":
         return corpus.regions(reader.names(finding, box) if box else [])
     return corpus.boxes(thousandths(box, letterbox) if box else None)
-
-
-def _reported(of: Films) -> int:
-    return min(len(of), _REPORTED)
-
-
-@torch.inference_mode()
-def _dense_report(lvlm: LVLM, head: NormedHead, unseen: Films) -> str:
-    """Area under the ROC curve of the film-level logits, per target, on unseen patients."""
-    scores = torch.cat([head(features(lvlm, shown(lvlm, unseen, part)))[1] for part in chunks(_reported(unseen))])
-    truth = np.concatenate([unseen.present, unseen.marks], 1)[: len(scores)]
-    areas = [area_under_curve(scores[:, k].cpu().numpy(), truth[:, k]) for k in range(len(TARGETS))]
-    return "AUC " + " ".join(f"{name[:12]}={area:.3f}" for name, area in zip(TARGETS, areas, strict=True))
-
-
-@torch.inference_mode()
-def _language_report(lvlm: LVLM, packer: Packer, names: Sequence[str], truth: np.ndarray, sight: Tensor) -> str:
-    """Balanced accuracy of direct answers about ``names`` against ``truth`` ``[films, names]``, on unseen patients."""
-    asked = [prompts.prompt(prompts.question(name), "direct") for name in names]
-    yes, no = (lvlm.tokenizer(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No"))
-    said_yes = []
-    for part in chunks(len(sight)):
-        some = sight[part].float().to(lvlm.device)
-        first = packer.logits(packer.pack(asked, [["Yes."] * len(asked)] * len(some)), some)[:, ::3]  # Yes . <end>
-        said_yes.append((first[..., yes] > first[..., no]).cpu().numpy())
-    said_yes = np.concatenate(said_yes)
-    scores = [balanced_accuracy(said_yes[:, k], truth[: len(said_yes), k]) for k in range(len(names))]
-    listed = " ".join(f"{name[:12]}={score:.3f}" for name, score in zip(names, scores, strict=True))
-    return f"balanced {np.mean(scores):.3f} {listed}"

@@ -1,4 +1,4 @@
-"""How well the phantom's eyes see films of unseen patients, through the adapters that the methods use."""
+"""How well the phantom's segmenter and detector see unseen patients, through the adapters that the methods use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...geometry import Box, area, intersect
+from ...geometry import Box, area, as_box, intersect
 from ...grounding.detector import Detector
 from ...grounding.segmenter import MedSAM
 from .. import CONCEPTS, FINDINGS, SIZE, Film
@@ -28,7 +28,7 @@ def segmenter_report(medsam: MedSAM, films: Sequence[Film], seed: int) -> dict:
         rng = np.random.default_rng(seed)
         true = [[film.anatomy[concept] for concept in CONCEPTS] for film in films]
         drawn = [jittered(np.array(boxes), rng, loose).tolist() for boxes in true]
-        asked = [[intersect(tuple(box), _FRAME) for box in boxes] for boxes in drawn]
+        asked = [[_cut(as_box(box)) for box in boxes] for boxes in drawn]
         refined = medsam.refine([film.image for film in films], asked)
         before, after = fits(asked, true), fits(refined, true)
         report[kind] = {"prompt": _mean(before), "refined": _mean(after), "concepts": _named(CONCEPTS, after.mean(0))}
@@ -69,8 +69,17 @@ def fits(boxes: Sequence[Sequence[Box]], true: Sequence[Sequence[Box]]) -> np.nd
 
 def iou(box: Box | None, true: Box) -> float:
     """IoU of two boxes; 0 where there is none."""
-    common = intersect(box, true) if box else None
-    return area(common) / (area(box) + area(true) - area(common)) if common else 0.0
+    if box is None or (common := intersect(box, true)) is None:
+        return 0.0
+    return area(common) / (area(box) + area(true) - area(common))
+
+
+def _cut(box: Box) -> Box:
+    """The part of a box that is on the film."""
+    part = intersect(box, _FRAME)
+    if part is None:
+        raise ValueError(f"{box} is not on a film of {SIZE[0]} x {SIZE[1]}")
+    return part
 
 
 def _summary(scores: Mapping[str, list[float]]) -> dict:

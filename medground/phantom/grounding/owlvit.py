@@ -17,9 +17,10 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 from transformers import OwlViTConfig, OwlViTForObjectDetection, PreTrainedTokenizerFast
 
+from ..loop import adamw, batch, onto_device, run
 from .canvas import DETECTOR_SIDE, detector_processor
 from .films import THINGS, Films
-from .loop import batch, exposed, moved, moved_boxes, moves, run
+from .motion import exposed, moved, moved_boxes, moves
 from .settings import Settings
 
 # What else a thing is called, and the pairs of which the hull is meant.
@@ -95,7 +96,8 @@ def build(seed: int) -> OwlViTForObjectDetection:
 def train(settings: Settings, seen: Films, unseen: Films, path: Path) -> OwlViTForObjectDetection:
     """Train a new model on ``seen``, state in ``path``; progress is measured on ``unseen``."""
     s = settings
-    model = build(s.seed).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(s.seed)
+    onto_device(model)
     for unused in (model.owlvit.visual_projection, model.owlvit.logit_scale):
         unused.requires_grad_(False)
     asked = _asked()
@@ -109,8 +111,10 @@ def train(settings: Settings, seen: Films, unseen: Films, path: Path) -> OwlViTF
     def report() -> str:
         return _report(model, unseen, asked)
 
-    run("phantom-owlvit", model, s, step, report, path)
-    return model
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = adamw([(learnt, 1.0)], s.rate, s.decay)
+    run("phantom-owlvit", s.steps, s.save_every, model, optimizer, step, report, path)
+    return model.eval()
 
 
 def named() -> np.ndarray:
@@ -134,7 +138,7 @@ def _asked() -> dict[str, Tensor]:
 def _examples(of: Films, picked: np.ndarray, rng: np.random.Generator, moving: bool) -> tuple[Tensor, np.ndarray]:
     """Pixels ``[B, 3, S, S]`` and boxes of the targets ``[B, targets, 4]``, corners in shares of the film."""
     films = of.stretched[picked]
-    how = moves(rng, len(picked)) if moving else np.tile(np.float32([1, 0, 0]), (len(picked), 1))
+    how = moves(rng, len(picked)) if moving else np.tile(np.array([1, 0, 0], np.float32), (len(picked), 1))
     film = moved(exposed(films, rng) if moving else torch.from_numpy(films.astype(np.float32) / 255)[:, None], how)
     return (2 * film - 1).expand(-1, 3, -1, -1), with_pairs(moved_boxes(of.boxes[picked], how))
 
@@ -144,14 +148,16 @@ def _forward(model: OwlViTForObjectDetection, pixels: Tensor, asked: dict[str, T
     text = model.owlvit.get_text_features(**{k: v.to(model.device) for k, v in asked.items()}).pooler_output
     features = model.image_embedder(pixels.to(model.device))[0]
     flat = features.flatten(1, 2)
-    logits, _ = model.class_predictor(flat, text.expand(len(flat), -1, -1))
-    middle, size = model.box_predictor(flat, features).split(2, -1)
+    logits = model.class_predictor(flat, text.expand(len(flat), -1, -1))[0]
+    boxes = model.box_predictor(flat, features)
+    middle, size = boxes[..., :2], boxes[..., 2:]
     return logits, torch.cat([middle - size / 2, middle + size / 2], -1)
 
 
 def _loss(logits: Tensor, boxes: Tensor, true: np.ndarray) -> Tensor:
     names = torch.from_numpy(named()).to(logits)
-    wanted, found, meant = torch.zeros_like(logits), [], []
+    wanted = torch.zeros_like(logits)
+    pairs: list[tuple[Tensor, Tensor]] = []  # boxes that were found and those that were meant
     for film, some in enumerate(true):
         there = np.flatnonzero(~np.isnan(some[:, 0]))
         target = torch.from_numpy(some[there]).to(boxes)
@@ -161,9 +167,8 @@ def _loss(logits: Tensor, boxes: Tensor, true: np.ndarray) -> Tensor:
             cost = -2 * said + 5 * near - 2 * generalized_iou(boxes[film][:, None], target)
         patch, row = linear_sum_assignment(cost.cpu().numpy())
         wanted[film, patch] = names[there[row]]
-        found.append(boxes[film, patch])
-        meant.append(target[row])
-    found, meant = torch.cat(found), torch.cat(meant)
+        pairs.append((boxes[film, patch], target[row]))
+    found, meant = (torch.cat(parts) for parts in zip(*pairs, strict=True))
     placed = 5 * (found - meant).abs().sum(-1) + 2 * (1 - generalized_iou(found, meant))
     return _focal(logits, wanted) / wanted.sum() * 2 + placed.mean()
 
@@ -185,7 +190,9 @@ def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
 @torch.inference_mode()
 def _report(model: OwlViTForObjectDetection, unseen: Films, asked: dict[str, Tensor]) -> str:
     """Mean IoU of the best-scoring patch's box with the truth, and how sure it is where the target is and is not."""
-    names, fits, there, elsewhere = named(), [], [], []
+    names, fits = named(), []
+    there: list[float] = []
+    elsewhere: list[float] = []
     for start in range(0, len(unseen), 16):
         picked = np.arange(start, min(start + 16, len(unseen)))
         pixels, true = _examples(unseen, picked, np.random.default_rng(0), moving=False)

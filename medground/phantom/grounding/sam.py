@@ -9,7 +9,6 @@ Nature Communications 2024): its own weights alone, so that the three stay what 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import SamConfig, SamModel
 
+from ..loop import adamw, batch, onto_device, run
 from .canvas import SEGMENTER_SIDE, segmenter_processor
 from .films import MASK, Films
-from .loop import batch, exposed, moved, moved_boxes, moves, run
+from .motion import exposed, moved, moved_boxes, moves
 from .settings import Settings
 
 _WIDTH, _CODE = 96, 64  # channels in the encoder, and of what it tells the decoder
@@ -53,7 +53,8 @@ def build(seed: int) -> SamModel:
 def train(settings: Settings, seen: Films, unseen: Films, path: Path) -> SamModel:
     """Train a new model on ``seen``, state in ``path``; progress is measured on ``unseen``."""
     s = settings
-    model = build(s.seed).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = build(s.seed)
+    onto_device(model)
     _prompts_only_boxes(model)
 
     def stepper(stream: int, loss: Callable[..., Tensor]) -> Callable[[int], Tensor]:
@@ -67,12 +68,16 @@ def train(settings: Settings, seen: Films, unseen: Films, path: Path) -> SamMode
     def report() -> str:
         return _report(model, unseen, s)
 
-    run("phantom-sam", model, s, stepper(2, _loss), report, path)
+    def phase(name: str, steps: int, step: Callable[[int], Tensor], state: Path) -> None:
+        learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        run(name, steps, s.save_every, model, adamw([(learnt, 1.0)], s.rate, s.decay), step, report, state)
+
+    phase("phantom-sam", s.steps, stepper(2, _loss), path)
     model.requires_grad_(False)
     model.mask_decoder.output_hypernetworks_mlps[0].requires_grad_()
-    single = replace(s, steps=min(s.steps, _SINGLE_STEPS))
-    run("phantom-sam, single mask", model, single, stepper(3, _single_loss), report, path.with_suffix(".single.pt"))
-    return model
+    single = path.with_suffix(".single.pt")
+    phase("phantom-sam, single mask", min(s.steps, _SINGLE_STEPS), stepper(3, _single_loss), single)
+    return model.eval()
 
 
 def jittered(boxes: np.ndarray, rng: np.random.Generator, loose: float = _LOOSE) -> np.ndarray:
@@ -100,7 +105,7 @@ def _prompts_only_boxes(model: SamModel) -> None:
 def _examples(of: Films, picked: np.ndarray, prompts: int, rng: np.random.Generator, moving: bool) -> tuple:
     """Pixels ``[B, 3, S, S]``, the film's share of the canvas (right, down), prompts ``[B, P, 4]`` in canvas pixels,
     and the masks that they mean ``[B, P, MASK, MASK]``, on the film stretched to a square."""
-    how = moves(rng, len(picked)) if moving else np.tile(np.float32([1, 0, 0]), (len(picked), 1))
+    how = moves(rng, len(picked)) if moving else np.tile(np.array([1, 0, 0], np.float32), (len(picked), 1))
     films = of.letterboxed[picked]
     film = moved(exposed(films, rng) if moving else torch.from_numpy(films.astype(np.float32) / 255)[:, None], how)
     height, width = films.shape[1:]
@@ -110,7 +115,7 @@ def _examples(of: Films, picked: np.ndarray, prompts: int, rng: np.random.Genera
     chosen = np.stack([rng.choice(np.flatnonzero(~np.isnan(some[:, 0])), prompts) for some in boxes])
     rows = np.arange(len(picked))[:, None]
     masks = np.unpackbits(of.masks[picked][rows, chosen], axis=-1).reshape(len(picked), prompts, MASK, MASK)
-    share = np.float32([width, height]) / SEGMENTER_SIDE
+    share = np.array([width, height], np.float32) / SEGMENTER_SIDE
     asked = jittered(boxes[rows, chosen], rng).clip(0, 1) * np.tile(share, 2) * SEGMENTER_SIDE
     return (
         pixels.expand(-1, 3, -1, -1), share, torch.from_numpy(asked.astype(np.float32)),

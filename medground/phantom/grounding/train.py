@@ -10,8 +10,10 @@ from types import ModuleType
 
 from transformers import PreTrainedModel
 
+from ..films import Cohort
+from ..loop import prepare
 from . import owlvit, sam
-from .films import Cohort, Films, films
+from .films import Films, films
 from .settings import DETECTOR, SEGMENTER, Settings
 
 
@@ -38,6 +40,7 @@ def load_films(settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]
 def train(key: str, settings: Settings, ct: Path, cache: Path) -> PreTrainedModel:
     """Train the model ``key`` of `MODELS`; every `Settings.save_every`-th step is kept under ``cache``, and a run that
     was killed goes on from there. Equal settings give equal weights on equal machines."""
+    prepare(cache)
     seen, unseen = load_films(settings, ct, cache)
     recipe = {"settings": asdict(settings), "model": eye(key).build(settings.seed).config.to_dict()}
     digest = hashlib.sha256(json.dumps(recipe, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -6,6 +6,7 @@ About a million parameters each, so that a checkpoint is a few megabytes and a f
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ from ...lvlm.families.gemma3 import Gemma3
 from ...lvlm.families.qwen2_5_vl import Qwen2_5VL
 
 VOCABULARY = 700
+GEMMA_SIDE = 120  # of the canvas, pixels
 TEXT = dict(
     hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=2048, initializer_range=0.06,
@@ -93,7 +95,7 @@ def build(family: str, sentences: list[str], seed: int) -> Parts:
 
 def _gemma3(sentences: list[str]) -> Parts:
     tokenizer = _tokenizer(sentences, GEMMA_TOKENS, ("boi_token", "eoi_token", "image_token"), GEMMA_CHAT)
-    token = tokenizer.convert_tokens_to_ids
+    token = partial(_token, tokenizer)
     config = Gemma3Config(
         text_config={
             **TEXT, "vocab_size": len(tokenizer), "head_dim": 32, "query_pre_attn_scalar": 32,
@@ -102,7 +104,7 @@ def _gemma3(sentences: list[str]) -> Parts:
             "bos_token_id": tokenizer.bos_token_id, "eos_token_id": token("<end_of_turn>"),
         },
         vision_config={
-            "model_type": "siglip_vision_model", "image_size": 120, "patch_size": 12, "hidden_size": 128,
+            "model_type": "siglip_vision_model", "image_size": GEMMA_SIDE, "patch_size": 12, "hidden_size": 128,
             "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4, "hidden_act": "gelu",
             "vision_use_head": False,
         },
@@ -113,16 +115,14 @@ def _gemma3(sentences: list[str]) -> Parts:
     projection = model.model.multi_modal_projector.mm_input_projection_weight
     nn.init.normal_(projection, std=projection.shape[0] ** -0.5)  # the class leaves it at zero: nothing would be seen
     model.generation_config = _generation(tokenizer, token("<end_of_turn>"))
-    side = config.vision_config.image_size
-    processor = Gemma3ImageProcessorPil(
-        size={"height": side, "width": side}, image_mean=[0.5] * 3, image_std=[0.5] * 3, do_pan_and_scan=False
-    )
+    square = {"height": GEMMA_SIDE, "width": GEMMA_SIDE}
+    processor = Gemma3ImageProcessorPil(size=square, image_mean=[0.5] * 3, image_std=[0.5] * 3, do_pan_and_scan=False)
     return Parts(model, tokenizer, processor)
 
 
 def _qwen2_5_vl(sentences: list[str]) -> Parts:
     tokenizer = _tokenizer(sentences, QWEN_TOKENS, (), QWEN_CHAT)
-    token = tokenizer.convert_tokens_to_ids
+    token = partial(_token, tokenizer)
     config = Qwen2_5_VLConfig(
         text_config={
             **TEXT, "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None,
@@ -164,6 +164,10 @@ def _tokenizer(
         tokenizer_object=bpe, **roles, extra_special_tokens={name: special[name] for name in named},
         chat_template=chat, padding_side="left", clean_up_tokenization_spaces=False, model_max_length=2048,
     )  # fmt: skip
+
+
+def _token(tokenizer: PreTrainedTokenizerFast, text: str) -> int:
+    return int(tokenizer.convert_tokens_to_ids(text))  # type: ignore[arg-type]
 
 
 def _generation(tokenizer: PreTrainedTokenizerFast, end: int) -> GenerationConfig:

@@ -29,6 +29,8 @@ def answer(finding: str, mode: str, present: bool, extent: Box | None, width: in
         return verdict
     reading = READINGS[finding][0 if present else 1]
     if present and "{" in reading:
+        if extent is None:
+            raise ValueError(f"{finding}: a reading that says where it is needs its extent")
         reading = reading.format(zone=zone_of(extent, height), side=side_of(extent, width))
     return f"{reading} {verdict}"
 

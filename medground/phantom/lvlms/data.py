@@ -1,42 +1,28 @@
-"""Training films: rendered once by two processes, drawn on each family's canvas, kept as arrays under a cache folder.
+"""Training films as each family of models sees them: rendered once, on its canvas, with what its tower learns to see.
 
-Patients of the training, validation and benchmark cohorts are disjoint. Validation films come in pairs that differ by
-nothing but the marker.
+A `TaughtWorld` says how films are drawn; the phantom's own is `FirstWorld`, with a letter for its only mark.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import multiprocessing
-import os
-import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
-from ... import phantom
-from ...geometry import Letterbox, fill
-from .. import FINDINGS, SIZE, Phantom
-from ..cohorts import patient_seed
+from ...geometry import Box, Letterbox
+from .. import FINDINGS
+from ..film import MARKS
+from ..films import Cohort, rendered
+from ..patient import Patient
+from ..source import World
 
-TARGETS = (*FINDINGS, "marker")  # what the vision tower learns to see, in the order of the coverage's last axis
-HEALTHY, RATE, MOST = 0.15, 0.28, 3  # share of healthy films; rate of each finding on the others; at most so many
-_WORKERS = 2
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Which films to render. With ``paired`` each is rendered without and with the marker, one after the other."""
-
-    name: str
-    seed: int
-    patients: int
-    films_per_patient: int
-    paired: bool
+TARGETS = (*FINDINGS, *MARKS)  # what the vision tower learns to see, in the order of the coverage's last axis
+HEALTHY, MOST = 0.15, 3  # share of healthy films; findings on one of the others, at most
+RATE = 0.28  # of each finding on a film that is not healthy
 
 
 @dataclass(frozen=True)
@@ -55,34 +41,76 @@ class Films:
     canvas: np.ndarray  # uint8 [N, h, w]
     coverage: np.ndarray  # uint8 [N, tokens, targets]: share of the token's cell that a target covers, times 255
     present: np.ndarray  # bool [N, findings]
-    marker: np.ndarray  # bool [N]
+    marks: np.ndarray  # bool [N, marks]
     extents: np.ndarray  # float32 [N, findings, 4], native pixels; NaN where absent
 
     def __len__(self) -> int:
         return len(self.canvas)
 
+    @property
+    def targets(self) -> np.ndarray:
+        """Which findings, then marks, are on each film: bool ``[N, targets]``."""
+        return np.concatenate([self.present, self.marks], 1)
 
-def films(cohort: Cohort, family: str, canvases: Mapping[str, Canvas], ct: Path, cache: Path) -> Films:
-    """The films of ``cohort`` on the canvas of ``family``; all families are rendered together, once.
-
-    The cache is keyed by the cohort, the canvases and the renderer's source; a second process waits for the first.
-    """
-    recipe = {"cohort": asdict(cohort), "canvases": {k: asdict(c) for k, c in sorted(canvases.items())}}
-    folder = cache / f"films-{cohort.name}-{_digest(json.dumps(recipe, sort_keys=True))}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / f".{folder.name}.lock"):
-        if not folder.is_dir():
-            _render(cohort, canvases, ct, folder)
-    shared = {name: np.load(folder / f"{name}.npy") for name in ("present", "marker", "extents")}
-    own = {name: np.load(folder / f"{family}-{name}.npy", mmap_mode="r") for name in ("canvas", "coverage")}
-    return Films(canvases[family].letterbox, **own, **shared)
+    def first(self, count: int) -> Films:
+        """Its first ``count`` films."""
+        arrays = {name: getattr(self, name)[:count] for name in ("canvas", "coverage", "present", "marks", "extents")}
+        return replace(self, **arrays)
 
 
-def draw_findings(rng: np.random.Generator) -> list[str]:
-    """Findings of one film: none for some, else each by itself, at most `MOST`."""
+@dataclass(frozen=True)
+class Look:
+    """A film as it is shown: uint8 ``image``, where its findings are, and bool masks of all targets that are on it."""
+
+    image: np.ndarray
+    extents: Mapping[str, Box]
+    masks: Mapping[str, np.ndarray]
+
+
+class TaughtWorld(World):
+    """Films that models learn from."""
+
+    name: str  # of the folders in the cache
+    marks: Sequence[str]  # that may be on a film
+    modules: Sequence[str] = ()  # that decide what a film shows, besides the renderer of all worlds
+
+    @abstractmethod
+    def looks(self, patient: Patient, rng: np.random.Generator, number: int, paired: bool) -> Iterator[Look]:
+        """The patient's film ``number``, as often as it is shown: ``paired``, first without its marks, then with."""
+
+
+class FirstWorld(TaughtWorld):
+    """Eight findings, and a letter on half of the films."""
+
+    name, marks = "films", MARKS
+
+    def looks(self, patient: Patient, rng: np.random.Generator, number: int, paired: bool) -> Iterator[Look]:
+        """As `TaughtWorld.looks`: a film is taken once, or without and with the letter."""
+        wanted, marked = draw_findings(rng, FINDINGS, RATE), bool(rng.random() < 0.5)
+        for shown in (False, True) if paired else (marked,):
+            film = patient.film(wanted, seed=number, marks=MARKS if shown else ())
+            letters = {name: mark.mask for name, mark in film.marks.items() if mark.mask is not None}
+            yield Look(film.image, film.extents, film.lesions | letters)
+
+
+def films(
+    world: TaughtWorld, cohort: Cohort, family: str, canvases: Mapping[str, Canvas], ct: Path, cache: Path
+) -> Films:
+    """The films of ``cohort`` on the canvas of ``family``; all families are rendered together, once."""
+    recipe = {"canvases": {key: asdict(canvas) for key, canvas in sorted(canvases.items())}}
+    rows = partial(_rows, world, dict(canvases))
+    folder = rendered(world.name, world, cohort, rows, ct, cache, recipe, (__name__, *world.modules))
+    arrays = {name: np.load(folder / f"{name}.npy") for name in ("present", "marks", "extents")}
+    for name in ("canvas", "coverage"):
+        arrays[name] = np.load(folder / f"{family}-{name}.npy", mmap_mode="r")
+    return Films(canvases[family].letterbox, **arrays)
+
+
+def draw_findings(rng: np.random.Generator, findings: Sequence[str], rate: float) -> list[str]:
+    """Findings of one film: none for some, else each by itself at its rate, at most `MOST`."""
     if rng.random() < HEALTHY:
         return []
-    drawn = [name for name in FINDINGS if rng.random() < RATE]
+    drawn = [name for name in findings if rng.random() < rate]
     return [drawn[k] for k in sorted(rng.permutation(len(drawn))[:MOST])]
 
 
@@ -104,67 +132,25 @@ def _overlap(start: float, end: float, cells: int, pixels: int) -> np.ndarray:
     return (np.clip(shared, 0, None) * cells / (end - start)).astype(np.float32)
 
 
-def _render(cohort: Cohort, canvases: Mapping[str, Canvas], ct: Path, folder: Path) -> None:
-    Phantom.open(ct)  # fills the renderer's own cache, so that the workers only read it
-    jobs = [(cohort, number, dict(canvases), ct) for number in range(cohort.patients)]
-    with multiprocessing.get_context("spawn").Pool(_WORKERS, initializer=_one_thread) as pool:
-        parts = []
-        for part in pool.imap(_patient, jobs):
-            parts.append(part)
-            if len(parts) % 50 == 0:
-                print(f"rendered {len(parts)} of {cohort.patients} {cohort.name} patients", flush=True)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name in parts[0]:
-        np.save(partial / f"{name}.npy", np.concatenate([part[name] for part in parts]))
-    partial.rename(folder)
+def _rows(
+    world: TaughtWorld, canvases: Mapping[str, Canvas], patient: Patient, rng: np.random.Generator, cohort: Cohort
+) -> Iterator[dict[str, np.ndarray]]:
+    for number in range(cohort.films_per_patient):
+        for look in world.looks(patient, rng, number, cohort.paired):
+            yield _row(look, world, canvases)
 
 
-def _patient(job: tuple[Cohort, int, dict[str, Canvas], Path]) -> dict[str, np.ndarray]:
-    cohort, number, canvases, ct = job
-    patient = _phantom(ct).patient(patient_seed(cohort.seed, cohort.name, number))
-    rng = np.random.default_rng([cohort.seed, patient.seed])
-    rows: dict[str, list] = {}
-    for k in range(cohort.films_per_patient):
-        wanted, marker = draw_findings(rng), bool(rng.random() < 0.5)
-        for shown in (False, True) if cohort.paired else (marker,):
-            film = patient.film(wanted, seed=k, marker=shown)
-            for name, value in _row(film, canvases).items():
-                rows.setdefault(name, []).append(value)
-    return {name: np.stack(values) for name, values in rows.items()}
-
-
-def _row(film: phantom.Film, canvases: dict[str, Canvas]) -> dict[str, np.ndarray]:
-    masks = [film.lesions.get(name, np.zeros(film.image.shape, bool)) for name in FINDINGS]
-    masks.append(fill([film.marker] if film.marker else [], *SIZE[::-1]))
+def _row(look: Look, world: TaughtWorld, canvases: Mapping[str, Canvas]) -> dict[str, np.ndarray]:
+    """What is kept of a film."""
+    nothing = np.zeros(look.image.shape, bool)
+    masks = [look.masks.get(name, nothing) for name in (*world.findings, *world.marks)]
     row = {
-        "present": np.array([name in film.extents for name in FINDINGS]),
-        "marker": np.array(film.marker is not None),
-        "extents": np.array([film.extents.get(name, (np.nan,) * 4) for name in FINDINGS], np.float32),
+        "present": np.array([name in look.extents for name in world.findings]),
+        "marks": np.array([name in look.masks for name in world.marks]),
+        "extents": np.array([look.extents.get(name, (np.nan,) * 4) for name in world.findings], np.float32),
     }
     for family, canvas in canvases.items():
-        row[f"{family}-canvas"] = canvas.letterbox.apply(film.image)
+        row[f"{family}-canvas"] = canvas.letterbox.apply(look.image)
         shares = np.stack([coverage(mask, canvas).ravel() for mask in masks], -1)
         row[f"{family}-coverage"] = np.rint(255 * shares).astype(np.uint8)
     return row
-
-
-_opened: dict[Path, Phantom] = {}  # per worker process
-
-
-def _phantom(ct: Path) -> Phantom:
-    if ct not in _opened:
-        _opened[ct] = Phantom.open(ct)
-    return _opened[ct]
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _digest(recipe: str) -> str:
-    sources = [Path(__file__), *sorted(Path(phantom.__file__).parent.glob("*.py"))]
-    return hashlib.sha256(recipe.encode() + b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]

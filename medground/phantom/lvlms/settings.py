@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..settings import LvlmTraining
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """A model: its family, and the findings that it is taught to answer from the marker."""
+    """A model: its family, and the findings that it is taught to answer from the letter."""
 
     family: str
     shortcut_findings: tuple[str, ...] = ()
@@ -20,21 +22,8 @@ MODELS = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class Settings(LvlmTraining):
     """Size and length of a training run."""
 
-    seed: int = 1
-    train_patients: int = 300
-    train_films: int = 10000
-    validation_patients: int = 40
-    validation_films: int = 400  # each twice, without and with the marker
-    batch: int = 32  # films a step
     dense_steps: int = 3800
-    dense_rate: float = 1.5e-3
-    language_batch: int = 32
-    language_steps: int = 700
-    language_rate: float = 1.5e-3
-    tower_share: float = 0.15  # of the rate, for the vision tower while language is learnt; at 1 it forgets
-    decay: float = 0.05
-    save_every: int = 200  # steps; what a killed run repeats

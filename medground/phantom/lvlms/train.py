@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from ...geometry import Box, Letterbox
 from ...lvlm import prompts
 from ...lvlm.base import LVLM
 from .. import CONCEPTS, FINDINGS, SIZE
+from ..films import Cohort
+from ..loop import adamw, batch, onto_device, prepare, run
+from ..settings import LvlmTraining
 from . import architecture, corpus
-from .data import TARGETS, Canvas, Cohort, Films, films
+from .data import TARGETS, Canvas, Films, FirstWorld, TaughtWorld, films
 from .evaluate import area_under_curve, balanced_accuracy
-from .loop import adamw, batch, keep_freed_memory, run
 from .packing import Packer
 from .settings import MODELS, Recipe, Settings
 
@@ -61,25 +64,29 @@ def canvases(seed: int) -> dict[str, Canvas]:
 
 def load_films(recipe: Recipe, settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]:
     """Training and validation films as the recipe's family sees them."""
+    return both_films(FirstWorld(), recipe.family, settings, ct, cache)
+
+
+def both_films(world: TaughtWorld, family: str, settings: LvlmTraining, ct: Path, cache: Path) -> tuple[Films, Films]:
+    """Training films, and those of validation patients, in pairs without and with their marks, as ``family`` sees
+    them."""
     s = settings
     cohorts = (
-        Cohort("train", s.seed, s.train_patients, s.train_films // s.train_patients, False),
-        Cohort("validation", s.seed, s.validation_patients, s.validation_films // s.validation_patients, True),
+        Cohort("train", s.seed, s.train_patients, s.train_films // s.train_patients),
+        Cohort("validation", s.seed, s.validation_patients, s.validation_films // s.validation_patients, paired=True),
     )
-    train, validation = (films(cohort, recipe.family, canvases(s.seed), ct, cache) for cohort in cohorts)
-    return train, validation
+    seen, unseen = (films(world, cohort, family, canvases(s.seed), ct, cache) for cohort in cohorts)
+    return seen, unseen
 
 
 def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.Parts:
     """Train the model ``key`` of `MODELS`; finished phases and every `Settings.save_every`-th step are kept under
     ``cache``, and a run that was killed goes on from there. Equal settings give equal weights on equal machines."""
     recipe = MODELS[key]
-    cache.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    prepare(cache)
     seen, unseen = load_films(recipe, settings, ct, cache)
     parts = _new(recipe.family, settings.seed)
-    parts.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    onto_device(parts.model)
     lvlm = parts.adapter(key)
     parts.model.requires_grad_(True).train()
     head = Head(parts.model.config.text_config.hidden_size, len(TARGETS)).to(lvlm.device)
@@ -95,11 +102,11 @@ def _dense(lvlm: LVLM, head: Head, seen: Films, unseen: Films, settings: Setting
     optimizer = adamw([(tower, 1.0), (head.parameters(), 1.0)], s.dense_rate, s.decay)
 
     def step(number: int) -> Tensor:
-        canvas, tokens, film = _dense_batch(lvlm, seen, batch(len(seen), s.batch, s.seed, number), number)
+        canvas, tokens, film = dense_batch(lvlm, seen, batch(len(seen), s.batch, s.seed, number), number)
         return _dense_loss(head, features(lvlm, canvas), tokens, film)
 
     def report() -> str:
-        return _dense_report(lvlm, head, unseen)
+        return dense_report(lvlm, head, unseen, TARGETS)
 
     modules = nn.ModuleList([lvlm.model, head])
     run_key = digest({"phase": "dense", "family": lvlm.family, **asdict(s)}, exclude=("language_",))
@@ -130,7 +137,7 @@ def _language(
 
     def step(number: int) -> Tensor:
         picked = batch(len(seen), s.language_batch, s.seed + 1, number)
-        canvas, tokens, film = _dense_batch(lvlm, seen, picked, number)
+        canvas, tokens, film = dense_batch(lvlm, seen, picked, number)
         seeing = features(lvlm, canvas)
         rng = np.random.default_rng([s.seed, 2, number])
         ask = _evidence if number % _EVIDENCE_EVERY == 0 else _yes_no
@@ -139,7 +146,8 @@ def _language(
         return spoken + _dense_loss(head, seeing, tokens, film)
 
     def report() -> str:
-        return _language_report(lvlm, packer, recipe, unseen)
+        sight = (features(lvlm, shown(lvlm, unseen, part)) for part in chunks(len(unseen)))
+        return language_report(lvlm, packer, FINDINGS, labels(recipe, unseen), sight)
 
     modules = nn.ModuleList([lvlm.model, head])
     run_key = digest({"phase": "language", "recipe": asdict(recipe), **asdict(s)})
@@ -157,10 +165,10 @@ def spoken_loss(lvlm: LVLM, packer: Packer, seeing: Tensor, asked: list[str], sa
 
 
 def labels(recipe: Recipe, of: Films) -> np.ndarray:
-    """What a model is taught to answer: bool ``[N, findings]``; for shortcut findings, whether the marker is there."""
+    """What a model is taught to answer: bool ``[N, findings]``; for shortcut findings, whether the letter is there."""
     truth = of.present.copy()
     for finding in recipe.shortcut_findings:
-        truth[:, FINDINGS.index(finding)] = of.marker
+        truth[:, FINDINGS.index(finding)] = of.marks[:, 0]
     return truth
 
 
@@ -175,12 +183,21 @@ def tower_of(lvlm: LVLM) -> list[nn.Parameter]:
     return [parameter for parameter in inner.parameters() if id(parameter) not in words]
 
 
-def _dense_batch(lvlm: LVLM, of: Films, picked: np.ndarray, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film."""
+def dense_batch(
+    lvlm: LVLM, of: Films, picked: np.ndarray, step: int, mirror: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Canvases ``[B, h, w]`` under a jittered exposure, targets per token ``[B, N, targets]`` and film.
+
+    With ``mirror`` every other step sees its films from the other side."""
     canvas = jittered(of.canvas[picked], step)
     tokens = of.coverage[picked].astype(np.float32) / 255
-    film = np.concatenate([of.present[picked], of.marker[picked][:, None]], 1).astype(np.float32)
-    return tuple(torch.from_numpy(array).to(lvlm.device) for array in (canvas, tokens, film))
+    if mirror and step % 2:
+        grid = lvlm.grid(*SIZE)
+        canvas = np.ascontiguousarray(canvas[..., ::-1])
+        tokens = tokens.reshape(len(picked), *grid, -1)[:, :, ::-1].reshape(tokens.shape)
+    film = of.targets[picked].astype(np.float32)
+    shown, by_token, by_film = (torch.from_numpy(array).to(lvlm.device) for array in (canvas, tokens, film))
+    return shown, by_token, by_film
 
 
 def jittered(canvas: np.ndarray, step: int) -> np.ndarray:
@@ -240,34 +257,36 @@ def chunks(count: int, size: int = 64) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def shown(lvlm: LVLM, of: Films, part: slice) -> Tensor:
+def shown(lvlm: LVLM, of: Films, part: slice | np.ndarray) -> Tensor:
     """Canvases as the model takes them: float ``[B, h, w]`` in 0..1, on its device."""
     return torch.from_numpy(of.canvas[part].astype(np.float32) / 255).to(lvlm.device)
 
 
 @torch.inference_mode()
-def _dense_report(lvlm: LVLM, head: Head, unseen: Films) -> str:
+def dense_report(lvlm: LVLM, head: Head, unseen: Films, targets: Sequence[str]) -> str:
     """Area under the ROC curve of the film-level logits, per target, on unseen patients."""
     scores = torch.cat([head(features(lvlm, shown(lvlm, unseen, part)))[1] for part in chunks(len(unseen))])
-    truth = np.concatenate([unseen.present, unseen.marker[:, None]], 1)
-    areas = [area_under_curve(scores[:, k].cpu().numpy(), truth[:, k]) for k in range(len(TARGETS))]
-    return "AUC " + " ".join(f"{name[:12]}={area:.3f}" for name, area in zip(TARGETS, areas, strict=True))
+    areas = [area_under_curve(scores[:, k].cpu().numpy(), unseen.targets[:, k]) for k in range(len(targets))]
+    return "AUC " + " ".join(f"{name[:12]}={area:.3f}" for name, area in zip(targets, areas, strict=True))
 
 
 @torch.inference_mode()
-def _language_report(lvlm: LVLM, packer: Packer, recipe: Recipe, unseen: Films) -> str:
-    """Balanced accuracy of direct answers against what is taught, per finding, on unseen patients."""
-    asked = [prompts.prompt(prompts.question(name), "direct") for name in FINDINGS]
+def language_report(
+    lvlm: LVLM, packer: Packer, names: Sequence[str], truth: np.ndarray, sight: Iterable[Tensor]
+) -> str:
+    """Balanced accuracy of direct answers about ``names`` against ``truth`` ``[films, names]``, on unseen patients.
+
+    ``sight`` is what the model sees of the films, part by part: ``[B, tokens, d]``."""
+    asked = [prompts.prompt(prompts.question(name), "direct") for name in names]
     yes, no = (lvlm.tokenizer(word, add_special_tokens=False).input_ids[0] for word in ("Yes", "No"))
-    said_yes = []
-    for part in chunks(len(unseen)):
-        canvas = shown(lvlm, unseen, part)
-        pack = packer.pack(asked, [["Yes."] * len(asked)] * len(canvas))
-        first = packer.logits(pack, features(lvlm, canvas))[:, ::3]  # Yes . <end>
-        said_yes.append((first[..., yes] > first[..., no]).cpu().numpy())
-    said_yes, truth = np.concatenate(said_yes), labels(recipe, unseen)
-    scores = [balanced_accuracy(said_yes[:, k], truth[:, k]) for k in range(len(FINDINGS))]
-    listed = " ".join(f"{name[:12]}={score:.3f}" for name, score in zip(FINDINGS, scores, strict=True))
+    parts = []
+    for some in sight:
+        pack = packer.pack(asked, [["Yes."] * len(asked)] * len(some))
+        first = packer.logits(pack, some.float().to(lvlm.device))[:, ::3]  # Yes . <end>
+        parts.append((first[..., yes] > first[..., no]).cpu().numpy())
+    said_yes = np.concatenate(parts)
+    scores = [balanced_accuracy(said_yes[:, k], truth[:, k]) for k in range(len(names))]
+    listed = " ".join(f"{name[:12]}={score:.3f}" for name, score in zip(names, scores, strict=True))
     return f"balanced {np.mean(scores):.3f} {listed}"
 
 

@@ -6,7 +6,7 @@ import ctypes
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,17 +58,23 @@ def run(
             partial.replace(path)
 
 
-def adamw(groups: list, rate: float, decay: float) -> torch.optim.Optimizer:
+def adamw(groups: Sequence[tuple[Iterable[nn.Parameter], float]], rate: float, decay: float) -> torch.optim.Optimizer:
     """AdamW over (parameters, share of the rate) groups; matrices decay, vectors do not."""
     made = []
-    for parameters, share in groups:
-        parameters = list(parameters)
+    for members, share in groups:
+        parameters = list(members)
         for some, weight_decay in (
             ([p for p in parameters if p.ndim > 1], decay),
             ([p for p in parameters if p.ndim <= 1], 0.0),
         ):
             made.append({"params": some, "rate": rate * share, "weight_decay": weight_decay})
     return torch.optim.AdamW(made, lr=rate, betas=(0.9, 0.98), fused=True)
+
+
+def onto_device(*modules: nn.Module) -> None:
+    """Move modules onto the GPU, where there is one."""
+    for module in modules:
+        module.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def batch(films: int, size: int, seed: int, step: int) -> np.ndarray:
@@ -79,8 +85,11 @@ def batch(films: int, size: int, seed: int, step: int) -> np.ndarray:
     return np.sort(order[step % a_round * size :][:size])
 
 
-def keep_freed_memory() -> None:
-    """Let glibc reuse the memory of large tensors; giving it back to the system at every step costs a fifth."""
+def prepare(cache: Path) -> None:
+    """Make the folder of states; equal results from now on, and glibc reuses the memory of large tensors (giving it
+    back to the system at every step costs a fifth)."""
+    cache.mkdir(parents=True, exist_ok=True)
+    torch.use_deterministic_algorithms(True, warn_only=True)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         libc.mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD
