@@ -70,7 +70,8 @@ def speed() -> None:
         assert transfer() == expected, f"{way}: boxes differ from the published code's"
         np.testing.assert_allclose(costs(), published.costs(pool, job[2]), rtol=1e-6)
     ours = results["ours, separable"]
-    print(f"| published transfer, one core | 11 masks, 56x56 | ratio | {REFERENCES} references, 14x14 | ratio | film | ratio |")
+    head = ("published transfer, one core", "11 masks, 56x56", "ratio", f"{REFERENCES} references, 14x14", "ratio")
+    print(f"| {' | '.join((*head, 'film', 'ratio'))} |")
     print("|---|---|---|---|---|---|---|")
     for way, (transfer, costs) in results.items():
         times = zip((transfer, costs, transfer + costs), (*ours, sum(ours)), strict=True)
@@ -195,8 +196,8 @@ def ablation() -> None:
 def patients() -> tuple[References, list[list], list[np.ndarray]]:
     """References, true boxes and films of virtual patients who vary, two films each, most with a finding."""
     from medground.phantom import CONCEPTS, fetch_ct
-    from medground.phantom.causes.marks import draw_marks
     from medground.phantom.causes.findings import FINDINGS
+    from medground.phantom.causes.marks import draw_marks
     from medground.phantom.causes.patient import VariedPhantom
     from medground.phantom.cohorts import patient_seed
 

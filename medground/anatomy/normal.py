@@ -16,7 +16,7 @@ _ROUNDS = 10  # of reweighting
 
 
 class Normal:
-    """Draws normal films: the mean of the references most like a film, in the atlas's frame, warped and toned like it."""
+    """Draws normal films: the mean of the references most like a film, in the atlas's frame, warped and toned alike."""
 
     def __init__(self, locator: Locator):
         self.locator = locator
