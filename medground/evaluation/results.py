@@ -39,7 +39,7 @@ def summed(rows: Sequence[Mapping], **how: Unpack[Resampling]) -> dict:
         "accuracy": (rows, "right"),
         "sensitivity": (present, "right"),
         "specificity": (absent, "right"),
-        "says_yes": ([row | {"yes": row["verdict"] == "yes"} for row in rows], "yes"),
+        "says_yes": ([{**row, "yes": row["verdict"] == "yes"} for row in rows], "yes"),
         "grounded": (present, "kept"),
     }
     shares: dict[str, float | None] = {}

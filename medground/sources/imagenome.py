@@ -73,15 +73,17 @@ class Imagenome(Source):
 
     def annotated(self, root: Path) -> list[Annotated]:
         """What the provider annotated, affirmed or not."""
-        sizes, regions = _drawn_on(root), dict(list(_regions(root).groupby("image_id")))
+        sizes = _drawn_on(root)
+        regions = {str(image): rows for image, rows in _regions(root).groupby("image_id")}
         items = []
-        for (patient, study, image, label, _category), rows in _found(root).groupby(_KEYS):
+        for key, rows in _found(root).groupby(_KEYS):
+            patient, study, image, label, _category = map(str, key)
             affirmed = rows[_affirmed(rows)]
             items.append(
                 Annotated(
-                    patient_id=str(patient),
+                    patient_id=patient,
                     film=film_path(root, patient, study, image),
-                    finding=str(label),
+                    finding=label,
                     boxes=[_box(text) for text in affirmed["coord_original"]],
                     frame=sizes.get(image),
                     anatomy=_concepts(regions[image]) if image in regions else {},
@@ -143,7 +145,7 @@ def _normal(data_root: Path) -> list[tuple[str, Path]]:
     ill = set(found.loc[_affirmed(found), "patient_id"])
     everyone = table(data_root / ATTRIBUTES, _KEYS, sep="\t")[_KEYS[:3]].drop_duplicates().sort_values(_KEYS[:3])
     healthy = everyone[~everyone["patient_id"].isin(ill)]
-    return [(row.image_id, film_path(data_root, *row)) for row in healthy.itertuples(index=False)]
+    return [(str(row.image_id), film_path(data_root, *row)) for row in healthy.itertuples(index=False)]
 
 
 def _affirmed(rows: pd.DataFrame) -> pd.Series:
