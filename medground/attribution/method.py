@@ -235,7 +235,10 @@ class Method:
 
 
 def entry_name(name: str, protocol: str) -> str:
-    """What a method under a protocol is called in params.yaml, in tables and on the board."""
+    """What a method under a protocol is called in params.yaml, in tables and on the board.
+
+    ``name`` is the method's.
+    """
     return name if protocol == "medground" else f"{name}_{protocol}"
 
 

@@ -16,7 +16,8 @@ class Part(Protocol):
     """What a class of transformers reads from a checkpoint: weights, an image processor, a tokenizer."""
 
     @classmethod
-    def from_pretrained(cls, where: str, /, *, revision: str) -> Any: ...
+    def from_pretrained(cls, where: str, /, *, revision: str) -> Any:
+        """As `transformers.PreTrainedModel.from_pretrained`."""
 
 
 def load_parts(where: str, classes: Sequence[type[Part]], revision: str = "main") -> list:

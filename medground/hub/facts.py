@@ -51,10 +51,12 @@ class Facts:
 
     @property
     def phantom(self) -> bool:
+        """The sources whose films are rendered here."""
         return any(name.startswith("phantom") for name in self.sources)
 
     @property
     def restricted(self) -> list[str]:
+        """The sources whose pixels may not leave."""
         return [name for name in self.sources if not licences.may_leave(name, Kind.PIXELS)]
 
     @property

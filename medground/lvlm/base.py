@@ -111,11 +111,17 @@ class LVLM(ABC):
 
     @abstractmethod
     def letterbox(self, width: int, height: int) -> Letterbox:
-        """The map between a native film of this size, in pixels, and the model's canvas."""
+        """The map between a native film of this size, in pixels, and the model's canvas.
+
+        ``width, height`` are the film's.
+        """
 
     @abstractmethod
     def grid(self, width: int, height: int) -> tuple[int, int]:
-        """Image tokens of a film of this size: (rows, columns). The grid covers ``letterbox(...).extent``."""
+        """Image tokens of a film of this size: (rows, columns). The grid covers ``letterbox(...).extent``.
+
+        ``width, height`` are those of the native film, in pixels.
+        """
 
     # What a family may say
 
@@ -140,11 +146,17 @@ class LVLM(ABC):
         return self.templated(prompt).replace(placeholder, placeholder * image_tokens, 1)
 
     def prompt_ids(self, prompt: str, image_tokens: int) -> list[int]:
-        """The token ids of a prompt, placeholders of the image included; by default those of `chat`."""
+        """The token ids of a prompt, placeholders of the image included; by default those of `chat`.
+
+        ``image_tokens`` says how many placeholders there are.
+        """
         return self.tokenizer(self.chat(prompt, image_tokens), add_special_tokens=False).input_ids
 
     def text_inputs(self, input_ids: Tensor, width: int, height: int) -> dict[str, Tensor]:
-        """Further arguments of a forward pass over one text ``[1, L]`` about a film of this size; by default none."""
+        """Further arguments of a forward pass over one text ``[1, L]`` about a film of this size; by default none.
+
+        ``input_ids`` are its tokens, ``width, height`` the film's size in native pixels.
+        """
         return {}
 
     def expand(self, inputs: dict[str, Tensor], films: int) -> dict[str, Tensor]:
@@ -152,7 +164,10 @@ class LVLM(ABC):
         return {name: value.expand(films, *value.shape[1:]) for name, value in inputs.items()}
 
     def generation_inputs(self, is_image: Tensor) -> dict[str, Tensor]:
-        """Further arguments of ``generate``, given the mask ``[B, L]`` of image tokens; by default none."""
+        """Further arguments of ``generate``, given the mask ``[B, L]`` of image tokens; by default none.
+
+        ``is_image`` is bool.
+        """
         return {}
 
     @property
@@ -169,10 +184,12 @@ class LVLM(ABC):
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are, and everything that is computed."""
         return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The type of the weights."""
         return self.model.dtype
 
     def canvas(self, films: Sequence[np.ndarray], protocol: str = "medground") -> Tensor:
@@ -182,6 +199,7 @@ class LVLM(ABC):
         model whose canvas cannot shrink sees no more detail than one whose canvas can. Under ``published`` films are
         resized as the checkpoint's own image processor does it: with its filter, and onto Gemma's square without regard
         to the film's shape.
+        ``protocol`` decides how large ones are drawn.
         """
         height, width = films[0].shape
         letterbox = self.letterbox(width, height)
@@ -207,6 +225,7 @@ class LVLM(ABC):
 
         The answer is tokenised by itself, as a model writes it, and without the token that ends a turn. Under
         ``published`` the chat with the answer is tokenised as a whole, and what ends the turn belongs to the answer.
+        ``width, height`` are in pixels; under the ``protocol`` published, tokens are those of the paper's code.
         """
         image_tokens = self._image_tokens(width, height)
         prompt_ids = self.prompt_ids(prompt, image_tokens)
@@ -232,7 +251,11 @@ class LVLM(ABC):
         return self.run(self.pixel_inputs(canvas), text, films=len(canvas), attentions=attentions)
 
     def run(self, pixels: dict[str, Tensor], text: Text, *, films: int = 1, attentions: bool = False) -> Forward:
-        """`forward` on the model's own pixel arguments of that many films; differentiable with respect to them."""
+        """`forward` on the model's own pixel arguments of that many films; differentiable with respect to them.
+
+        ``pixels`` are what `pixel_inputs` gives, ``text`` is about each of the films; ``attentions`` asks for them,
+        too.
+        """
         arguments = dict(
             input_ids=text.input_ids.expand(films, -1),
             logits_to_keep=text.rows,
@@ -248,7 +271,10 @@ class LVLM(ABC):
         return Forward(output.logits, output.attentions or ())
 
     def log_probs(self, canvas: Tensor, text: Text) -> Tensor:
-        """Log-probability of each answer token on each canvas ``[B, h, w]``: float32 ``[B, T]``, nats, no gradient."""
+        """Log-probability of each answer token on each canvas ``[B, h, w]``: float32 ``[B, T]``, nats, no gradient.
+
+        The tokens are those of the answer in ``text``.
+        """
         targets = text.input_ids[0, text.answer]
 
         def chunk(canvas: Tensor) -> Tensor:
@@ -272,6 +298,9 @@ class LVLM(ABC):
         Greedy means that the likeliest token is written, whatever the checkpoint's generation settings say. Under
         ``published`` these stay as they are (Qwen's repetition penalty bends margins and answers), films are resized as
         `canvas` says, and verdicts are read by the paper's rule.
+        ``prompts`` are one for each film; an answer ends after ``max_new_tokens`` at the latest; ``batch_size`` films
+        are asked at a time, fewer where memory is short; ``protocol`` decides how films are drawn and verdicts are
+        read.
         """
         pairs = list(zip(films, prompts, strict=True))
         with torch.inference_mode():

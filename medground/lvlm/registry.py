@@ -56,6 +56,7 @@ def load_lvlm(
 
     Raises MedgroundError, with the remedy, for an unknown key or path, a checkpoint that no family or more than one
     handles, a module that the family needs and is not there, and a repository that is gated or out of reach.
+    ``key_or_path`` is any of these.
     """
     where, key, declared = checkpoints.locate(str(key_or_path))
     revision = revision or (declared.revision if declared else "main")
@@ -82,7 +83,10 @@ def load_lvlm(
 
 
 def family(key_or_path: str) -> type[LVLM]:
-    """The family of a model, without loading it. Raises MedgroundError as `load_lvlm` does."""
+    """The family of a model, without loading it. Raises MedgroundError as `load_lvlm` does.
+
+    ``key_or_path`` is as for `load_lvlm`.
+    """
     where, _, declared = checkpoints.locate(key_or_path)
     config = checkpoints.fetch(where, "config.json", declared.revision if declared else "main")
     return family_of(files.read_json(config), where)

@@ -2,7 +2,7 @@
 
 What a track is ordered by is the first of `ORDER` that it has: the share of pairs in which an entry follows the model,
 or, without pairs, localisation that knows no size. An entry is ranked where the interval of that number lies above the
-interval of every floor; see docs/protocol.md for why.
+interval of every floor; see docs/protocol.md for why. ``resamples``, ``level`` and ``seed`` are those of `bootstrap`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class Units:
     models: list
 
     def of(self, name: str) -> np.ndarray:
-        """``[entries, units]`` of one metric."""
+        """``[entries, units]`` of one metric.
+
+        ``name`` is its name.
+        """
         return self.values[self.names.index(name)]
 
 
@@ -74,6 +77,7 @@ class Results:
         """From `records.SCORES` and the cases of the benchmark.
 
         An entry without a row for a case has the worst value there, wherever another entry has a number.
+        ``scores`` has the rows of all entries, of both protocols.
         """
         cases, entries = list(cases), sorted(set(scores["entry"].to_pylist()))
         place = {case["case_id"]: number for number, case in enumerate(cases)}
@@ -104,7 +108,10 @@ class Results:
                 yield f"{name}={value}", column == value
 
     def split(self, split: str) -> np.ndarray:
-        """The bool mask of the cases of ``dev``, ``test`` or ``all``."""
+        """The bool mask of the cases of ``dev``, ``test`` or ``all``.
+
+        ``split`` is one of these.
+        """
         return np.array([split in ("all", case["split"]) for case in self.cases], bool)
 
     @cached_property
@@ -169,6 +176,7 @@ def board(
     ``kinds`` says method, floor or submission for each entry; ``seconds`` is its mean time a case, ``sanity`` what its
     sanity checks say, if known. Tracks without pairs carry ``follows`` over: from the track ``all`` of their split, or
     from ``carried``, rows of another board, which ``carried_from`` names.
+    ``results`` are the scores of all entries.
     """
     how: Resampling = {"resamples": resamples, "level": level, "seed": seed}
     rows = []
@@ -206,6 +214,7 @@ def ranked(
     entries, best first, and then the others in the same order.
 
     The draws depend on the seed and the place alone: a new entry does not move the others' intervals.
+    ``results``, ``kinds``, ``seconds``, ``carried``, ``carried_from`` and ``sanity`` are as for `board`.
     """
     name, entries = "/".join(place.values()), results.entries
     columns: dict[str, list] = {metric: [None] * len(entries) for metric in _columns()}
@@ -276,6 +285,7 @@ def lead(
     ``metric`` is what the track is ordered by, unless it is given. Each row has ``entry`` (the other), ``metric``,
     ``value``, ``difference``, ``low``, ``high`` and ``p`` (one pair, uncorrected).
     Raises MedgroundError for an unknown entry or metric, or a track or split without cases.
+    ``results`` are the scores of all entries.
     """
     if entry not in results.entries:
         raise MedgroundError(f"the board has no entry {entry!r}; it has: {', '.join(results.entries)}")
@@ -304,7 +314,10 @@ def lead(
 
 
 def localisation(results: Results, *, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0) -> list[dict]:
-    """Mean IoU with its interval by ``entry``, ``model`` and ``mode``: what the plots draw."""
+    """Mean IoU with its interval by ``entry``, ``model`` and ``mode``: what the plots draw.
+
+    ``results`` are the scores of all entries.
+    """
     rows = []
     keys = np.array([f"{case['model']}\n{case['mode']}" for case in results.cases], object)
     for key in sorted(set(keys[results.localised])):
@@ -323,7 +336,9 @@ def summary(
     results: Results, rows: Sequence[Mapping], *, dataset: str, resamples: int, level: float, seed: int = 0
 ) -> dict:
     """What ``board.json`` says: what was ranked and how, what differences the benchmark separates in each split, and
-    the track ``all`` of both splits in its order."""
+    the track ``all`` of both splits in its order.
+    ``results`` are the scores, ``rows`` those of the `board`; ``dataset`` is its version.
+    """
     shown = ("entry", "kind", "coverage", "ranked", "reason", "follows", "follows_low", "follows_high", "iou_at_area",
              "over_floor", "iou", "iou_low", "iou_high", "rank", "rank_low", "rank_high", "tie", "sanity")  # fmt: skip
     top = [row for row in rows if (row["track"], row["split"]) == ("all", "all")]

@@ -1,4 +1,8 @@
-"""The bootstrap over patients: cases of one patient rise and fall together, so patients are what is drawn again."""
+"""The bootstrap over patients: cases of one patient rise and fall together, so patients are what is drawn again.
+
+Everywhere, ``resamples`` is how often they are drawn again, ``level`` (0..1) that of intervals and tests, and ``seed``
+or ``rng`` what the draws come from.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +46,7 @@ def interval(means: np.ndarray, patients: int, level: float) -> tuple[np.ndarray
 
     The percentiles are widened for small samples (Hesterberg 2015, "What teachers should know about the bootstrap",
     expanded percentile interval). One patient says nothing about the spread: the interval is then 0..1.
+    ``means`` are ``[resamples, entries]`` of so many ``patients``.
     """
     if patients < 2:
         return np.zeros(means.shape[1]), np.ones(means.shape[1])
@@ -56,6 +61,7 @@ def exact_interval(mean: np.ndarray, patients: int, level: float) -> tuple[np.nd
     The bootstrap of a share that is 0 (or 1) everywhere is a point, however few the patients; with n of them a true
     share of up to 1 - ((1 - level) / 2)^(1 / n) gives 0 in all with more than that chance. Other shares are returned as
     they are, as both ends.
+    ``mean`` ``[entries]`` are the shares.
     """
     reach = 1 - ((1 - level) / 2) ** (1 / max(patients, 1))
     return np.where(mean >= 1, 1 - reach, mean), np.where(mean <= 0, reach, mean)
@@ -69,7 +75,10 @@ def share_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The interval of a share: of ones and zeros ``[cases]`` with the patient of each, one at least."""
+    """The interval of a share: of ones and zeros ``[cases]`` with the patient of each, one at least.
+
+    ``values`` are the ones and zeros, ``patients`` names the patient of each.
+    """
     ones = np.asarray(values, float)[None]
     means, count = resample_patients(ones, patients, resamples, np.random.default_rng(seed))
     (low,), (high,) = interval(means, count, level)
@@ -102,7 +111,10 @@ def resample_models(
 
 
 def paired_errors(means: np.ndarray) -> np.ndarray:
-    """Standard errors ``[entries, entries]`` of entries' differences, from resamples ``[resamples, entries]``."""
+    """Standard errors ``[entries, entries]`` of entries' differences, from resamples ``[resamples, entries]``.
+
+    ``means`` are those resamples.
+    """
     covariance = np.atleast_2d(np.cov(means, rowvar=False))
     both = np.diag(covariance)[:, None] + np.diag(covariance)[None, :]
     variance = both - 2 * covariance
@@ -134,6 +146,7 @@ def separates(means: np.ndarray, patients: int, level: float, power: float = 0.8
     of one pair calls significant, ``all_pairs`` the same at Holm's first step over all pairs; ``with_power`` what a
     true difference must be for a test of one pair to see it with the chance ``power``. None for fewer than two entries
     or patients.
+    ``means`` are those resamples.
     """
     entries = means.shape[1]
     if entries < 2 or patients < 2:

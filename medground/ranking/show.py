@@ -62,7 +62,10 @@ def show(rows: Sequence[Mapping], marked: str = "") -> None:
 
 
 def show_separates(told: Mapping, split: str) -> None:
-    """Print what differences the benchmark can tell: an entry of ``separates`` of board.json."""
+    """Print what differences the benchmark can tell: an entry of ``separates`` of board.json.
+
+    ``told`` is that entry, of the ``split``.
+    """
     for name, numbers in told.items():
         print(
             f"{METRICS[name].label}, split {split}: a difference of {numbers['one_pair']:.3f} is significant for one "
@@ -73,7 +76,10 @@ def show_separates(told: Mapping, split: str) -> None:
 
 
 def show_lead(entry: str, rows: Sequence[Mapping], track: str, split: str) -> None:
-    """Print how far ``entry`` is ahead of each other one: the rows of `lead`."""
+    """Print how far ``entry`` is ahead of each other one: the rows of `lead`.
+
+    They were made for ``track`` and ``split``.
+    """
     metric = METRICS[rows[0]["metric"]]
     title = f"{metric.label} of {entry} less that of each other entry, track {track}, split {split}"
     table = Table("entry", f"its {metric.label}", "lead", "interval", "p", title=title)

@@ -27,6 +27,7 @@ def rank_intervals(observed: np.ndarray, different: np.ndarray) -> tuple[np.ndar
 
     One plus the entries that are surely better, and all less those that are surely worse (Mogstad, Romano, Shaikh and
     Wilhelm 2024, "Inference for ranks"); all intervals hold at once with the level of ``different``.
+    ``observed`` ``[entries]`` are the means that entries are ranked by.
     """
     better = different & (observed[None, :] > observed[:, None])
     worse = different & (observed[None, :] < observed[:, None])
@@ -40,6 +41,7 @@ def letters(observed: np.ndarray, different: np.ndarray) -> list[str]:
     entry at a time: a group that holds the entry and some that differ from it becomes two, without the one and
     without the others; groups within another are dropped. Their number can grow exponentially with the entries;
     where it does (`SPARE`), the groups are `_runs`.
+    ``observed`` ``[entries]`` are the means, ``different`` is what `differ` says.
     """
     best_first = np.argsort(-observed, kind="stable")
     groups = np.ones((1, len(observed)), bool)

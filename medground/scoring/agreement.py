@@ -16,6 +16,7 @@ def box_metrics(predicted: Sequence[Box], expert: Sequence[Box], protocol: str =
     Boxes are ``(x1, y1, x2, y2)`` in the same pixels; areas are exact, boxes without area count for nothing. Under
     ``medground`` all four are 0 where nothing was predicted, or nothing is to be found; under ``published`` IoU,
     precision and recall are 1 where both unions are empty.
+    ``protocol`` is one of `boxes.PROTOCOLS`.
     """
     check_protocol(protocol)
     found, wanted, common = _areas(predicted, expert)
@@ -42,6 +43,7 @@ def map_metrics(heatmap: np.ndarray, inside: np.ndarray, ranked: np.ndarray | No
     - ``average_precision``: of the pixels ranked by heat, ties together: the sum of (R_k - R_(k-1)) P_k.
 
     All are 0 where the mask is empty.
+    ``heatmap`` is the map.
     """
     wanted = heatmap[inside]
     if not wanted.size:
@@ -73,7 +75,9 @@ def at_area(heatmap: np.ndarray, inside: np.ndarray) -> float:
 
 def depth(boxes: Sequence[Box], height: int, width: int) -> np.ndarray:
     """Boxes as a map ``[h, w]`` without a size: minus the factor by which they must grow about their centres to
-    reach a pixel's centre, the least over the boxes. ``boxes`` are in pixels of the map and have area."""
+    reach a pixel's centre, the least over the boxes. ``boxes`` are in pixels of the map and have area.
+    ``height, width`` are the map's.
+    """
     ys, xs = np.arange(height)[:, None] + 0.5, np.arange(width)[None, :] + 0.5
     factors = [
         np.maximum(np.abs(xs - (x1 + x2) / 2) / ((x2 - x1) / 2), np.abs(ys - (y1 + y2) / 2) / ((y2 - y1) / 2))
@@ -88,6 +92,7 @@ def favours(heatmap: np.ndarray, own: np.ndarray, other: np.ndarray) -> bool:
     Bool masks ``[h, w]``; what they share counts for neither. No threshold is involved, and neither the offset nor the
     scale of the map matters. A tie is a no, and so is a region without a pixel of its own: an answer that is the same
     whatever the cause can favour only one of the two.
+    ``heatmap`` is ``[h, w]``.
     """
     own, other = own & ~other, other & ~own
     if not own.any() or not other.any():

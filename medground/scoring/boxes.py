@@ -30,6 +30,7 @@ def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground", ranked:
     ``ranked`` are the values of the map in ascending order, where they are at hand; ``published`` does not use them.
 
     Raises MedgroundError for an unknown protocol or a map that is not two-dimensional.
+    ``heatmap`` is the map.
     """
     check_protocol(protocol)
     heat = np.asarray(heatmap)
@@ -47,7 +48,10 @@ def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground", ranked:
 
 
 def invalid(heatmap: np.ndarray) -> str | None:
-    """Why a map cannot be scored under ``medground``, or None where it can."""
+    """Why a map cannot be scored under ``medground``, or None where it can.
+
+    ``heatmap`` is ``[h, w]``.
+    """
     if not np.size(heatmap):
         return "the map is empty"
     low, high = np.min(heatmap), np.max(heatmap)  # NaN and inf reach at least one of them

@@ -55,7 +55,11 @@ class Entry:
 
 
 def method_entry(name: str, models: Sequence[str], attributions: Path, floors: Iterable[str]) -> Entry:
-    """What the pipeline ran: one method over all models. Raises MedgroundError naming a missing table."""
+    """What the pipeline ran: one method over all models. Raises MedgroundError naming a missing table.
+
+    ``attributions`` is the folder of the tables, ``<model>/<name>.parquet``; ``floors`` are the names of the methods
+    that look at no model.
+    """
     tables = tuple(attributions / model / f"{name}.parquet" for model in models)
     for table in tables:
         if not table.exists():
@@ -83,7 +87,9 @@ def score_entries(entries: Sequence[Entry], cases: Sequence[dict], cache: Path) 
 
 def summarise(scores: pa.Table, cases: Sequence[dict]) -> dict[str, dict]:
     """Mean IoU and pointing of each entry under ``medground``: over all honest cases that the filter kept, and by model
-    and mode."""
+    and mode.
+    ``scores`` is `records.SCORES` of all entries.
+    """
     frame = scores.filter(pc.equal(scores["protocol"], "medground")).to_pandas()
     places = {c["case_id"]: (c["model"], c["mode"]) for c in cases if localised(c)}
     frame = frame[frame["case_id"].isin(places)]

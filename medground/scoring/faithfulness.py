@@ -67,6 +67,7 @@ def removed(heat: np.ndarray, on_film: np.ndarray, steps: int, seed: Seed = 0) -
     """Bool ``[steps - 1, h, w]``: what is gone after each step but the last, the hottest pixels of the film first.
 
     ``heat`` and ``on_film``, the pixels that count, are ``[h, w]``. Ties are broken by a random order of the pixels.
+    That order is drawn by ``seed``.
     """
     place = np.flatnonzero(on_film)
     chance = np.random.default_rng(seed).permutation(place.size)

@@ -153,6 +153,8 @@ def metric(
 ) -> Callable[[Callable[[Evidence], float]], Callable[[Evidence], float]]:
     """Declare the decorated function, `Evidence` in and a number in ``low``..``high`` out, as a metric.
 
+    ``name`` is its column, ``label`` its heading and ``help`` what is said of it; ``needs`` is a key of `NEEDS`, and
+    where not ``higher_is_better``, ``high`` is the worst value.
     Raises MedgroundError for an unknown need, or a name that another function has.
     """
 

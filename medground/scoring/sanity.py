@@ -28,7 +28,9 @@ NOISE = 2.0  # gray levels, standard deviation
 
 def hottest(attribution: Mapping | None, width: int, height: int) -> np.ndarray | None:
     """Bool ``[h, w]``: the hottest tenth of the pixels of a film of that size, as `canvases` has it; None where the
-    attribution cannot be drawn. Boxes grow or shrink about their centres. Ties go to the first pixels."""
+    attribution cannot be drawn. Boxes grow or shrink about their centres. Ties go to the first pixels.
+    ``width, height`` are the film's, in pixels.
+    """
     film: Box = (0.0, 0.0, float(width), float(height))
     if attribution is None or attribution_problem(attribution, film):
         return None
@@ -47,7 +49,10 @@ def hottest(attribution: Mapping | None, width: int, height: int) -> np.ndarray 
 
 
 def overlap(first: np.ndarray | None, second: np.ndarray | None) -> float:
-    """IoU, 0..1, of two `hottest` masks; 0 where one is missing. Of two film sizes the smaller common part counts."""
+    """IoU, 0..1, of two `hottest` masks; 0 where one is missing. Of two film sizes the smaller common part counts.
+
+    ``first, second`` are bool ``[h, w]``, or None.
+    """
     if first is None or second is None:
         return 0.0
     if first.shape != second.shape:
@@ -58,7 +63,10 @@ def overlap(first: np.ndarray | None, second: np.ndarray | None) -> float:
 
 
 def nulls(cases: Sequence[Mapping], masks: Mapping[str, np.ndarray | None]) -> dict[str, float]:
-    """For each case the mean overlap of its map with those of other films of its model and mode on other findings."""
+    """For each case the mean overlap of its map with those of other films of its model and mode on other findings.
+
+    ``cases`` have ``case_id``, ``model``, ``mode``, ``finding`` and ``film``; ``masks`` are `hottest` by case.
+    """
     groups: dict[tuple, list[Mapping]] = defaultdict(list)
     for case in cases:
         groups[case["model"], case["mode"]].append(case)

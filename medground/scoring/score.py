@@ -55,6 +55,7 @@ def canvases(width: int, height: int) -> dict[str, Letterbox]:
     """Where maps of a film of that size in pixels are scored, by protocol; large films cost no more than small ones.
 
     ``published``: letterboxed to 224x224. ``medground``: the part of it that is film, without the padding.
+    ``width, height`` are the film's.
     """
     padded = Letterbox.fit(width, height, SIDE)
     film = Letterbox.stretch(width, height, round(padded.scale_x * width), round(padded.scale_y * height))
@@ -66,6 +67,7 @@ def render(attribution: Mapping, letterbox: Letterbox) -> tuple[np.ndarray, str 
 
     A grid is resampled bilinearly; one of more than twice as many cells as there are pixels is averaged over blocks of
     cells first. The k-th best box of n stands at (n - k + 1) / n above a zero ground.
+    ``letterbox`` is the canvas, as `canvases` gives it.
     """
     height, width = letterbox.height, letterbox.width
     if not _given(attribution.get("grid")):
@@ -112,6 +114,7 @@ def score_entry(
 
     ``attributions`` are read once, in batches; each has a ``case_id``. A case that none or two of them name scores
     the worst value; attributions of other cases are ignored.
+    ``entry`` is its name, ``protocols`` are those of `boxes.PROTOCOLS` to score under.
     """
     known = {case["case_id"]: case for case in cases}
     scored: dict[str, list[dict]] = {}

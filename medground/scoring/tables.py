@@ -23,6 +23,7 @@ def load_cases(data: Path | str = "data") -> list[dict]:
     Each has ``film``, ``width``, ``height``, ``regions`` of its sample and, in a pair, ``other``: the other's cause.
 
     Raises MedgroundError where there is none, or a case has no sample.
+    ``data`` is the folder of the pipeline's tables.
     """
     data = Path(data)
     samples = {
@@ -77,6 +78,7 @@ def read_attributions(path: Path | str, columns: Sequence[str] = COLUMNS) -> Ite
     ``columns`` are those to read, where the table has them.
 
     Raises MedgroundError where the file is not Parquet.
+    ``path`` is that of a Parquet file.
     """
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file:

@@ -50,11 +50,17 @@ class Source(ABC):
         """
 
     def root(self, params: Params | None = None) -> Path:
-        """The folder that the files are in."""
+        """The folder that the files are in.
+
+        ``params`` are those of params.yaml; only a source that they configure needs them.
+        """
         return data_root()
 
     def samples(self, root: Path, params: Params | None = None) -> tuple[list[dict], dict[str, int]]:
-        """Rows of ``records.SAMPLES``, and what was dropped or changed, by reason."""
+        """Rows of ``records.SAMPLES``, and what was dropped or changed, by reason.
+
+        ``root`` is the folder of the files; ``params`` as for `root`.
+        """
         return samples(self.name, self.licence.text, self.annotated(root), self.labels)
 
     def films(self, root: Path) -> list[Path]:
@@ -62,7 +68,10 @@ class Source(ABC):
         return sorted({item.film for item in self.annotated(root) if not item.problem})
 
     def files(self, params: Params, raw: Path) -> tuple[Path, list[Path]]:
-        """A folder, and the files below it that the samples are made of; what is downloaded, goes under ``raw``."""
+        """A folder, and the files below it that the samples are made of; what is downloaded, goes under ``raw``.
+
+        ``params`` are those of params.yaml.
+        """
         root = self.root(params)
         for path in self.annotations:
             if not (root / path).is_file():
@@ -70,13 +79,19 @@ class Source(ABC):
         return root, [*self.annotations, *sorted(path.relative_to(root) for path in self.films(root))]
 
     def ingest(self, params: Params, raw: Path, out: Path) -> dict[str, int]:
-        """Write ``out/samples.parquet``; return what was dropped, by reason."""
+        """Write ``out/samples.parquet``; return what was dropped, by reason.
+
+        ``raw`` is where the pipeline keeps what it downloaded; ``params`` are those of params.yaml.
+        """
         rows, dropped = self.samples(self.root(params), params)
         records.write_table(rows, records.SAMPLES, out / "samples.parquet")
         return dropped
 
     def references(self, params: Params, raw: Path, out: Path) -> None:
-        """Write ``out/references.parquet``: normal films with a mask of each concept, where `has_references`."""
+        """Write ``out/references.parquet``: normal films with a mask of each concept, where `has_references`.
+
+        ``raw`` and ``params`` are as for `ingest`.
+        """
         raise MedgroundError(f"{self.name} has no normal films with concept masks")
 
 
@@ -104,7 +119,10 @@ def register_source(source: S) -> S:
 
 
 def licence_of(name: str) -> Licence:
-    """The terms of a source, as it declares them. Raises LicenceError for a source that is not known."""
+    """The terms of a source, as it declares them. Raises LicenceError for a source that is not known.
+
+    ``name`` is a source's.
+    """
     if name not in SOURCES:
         raise LicenceError(
             f"the source {name!r} does not declare what may leave, since none of that name is registered; known: "

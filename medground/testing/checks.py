@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 
 
 def run(what: str, checks: Mapping[str, Callable[[], None]]) -> None:
-    """Run every check; raise one AssertionError that names those that failed, each with its reason."""
+    """Run every check; raise one AssertionError that names those that failed, each with its reason.
+
+    ``checks`` are functions by name, ``what`` is what they check.
+    """
     failures = []
     for name, check in checks.items():
         try:

@@ -36,6 +36,7 @@ def check_lvlm(lvlm: LVLM, *, processor: Any = None, inputs: Inputs | None = Non
     ``processor`` is the checkpoint's own processor of transformers, or ``inputs`` a function that makes the model's
     inputs for a film (uint8 ``[H, W]``) and a prompt with transformers alone; with either, ids, pixels and
     log-probabilities are compared with the plain forward pass. Raises AssertionError that lists all that is wrong.
+    ``lvlm`` is the loaded model.
     """
     films = _films(SIZES[0])
     checks: dict[str, Callable[[], None]] = {

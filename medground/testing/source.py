@@ -26,6 +26,7 @@ def check_source(source: Source | str, root: Path | str, params: Params | None =
     and boxes within their films, which can be read; no patient is in two splits; reading twice gives the same; the
     films that it wants are those of its samples; and an empty folder is refused with a message that names a file.
     Raises AssertionError that lists all that is wrong.
+    ``params`` are those of params.yaml, for a source that they configure.
     """
     if isinstance(source, str):
         source = SOURCES.get(source)

@@ -53,6 +53,7 @@ def controls(model: str, models: Path = Path("models")) -> dict[str, dict]:
 
     ``<model>.causes.json`` beside the checkpoint says so. A published model has none: its causes are not known, and
     it counts as honest. Raises MedgroundError where a checkpoint was taught causes and the file is not there.
+    ``models`` is the folder of checkpoints that a key is looked up in.
     """
     place = Path(model) if Path(model).is_dir() else models / model
     key, facts = place.with_name(f"{place.name}.causes.json"), place / "medground.json"
@@ -68,7 +69,10 @@ def controls(model: str, models: Path = Path("models")) -> dict[str, dict]:
 
 
 def family(model: str, models: Path = Path("models")) -> str:
-    """The kind of a checkpoint, ``model_type`` of its config; the model itself where that is not at hand."""
+    """The kind of a checkpoint, ``model_type`` of its config; the model itself where that is not at hand.
+
+    ``models`` is as for `controls`.
+    """
     config = (Path(model) if Path(model).is_dir() else models / model) / "config.json"
     return files.read_json(config, dict).get("model_type", model) if config.exists() else model
 
@@ -113,7 +117,10 @@ def explained(sample: Mapping, taught: Mapping, verdicts: Mapping[str, str]) -> 
 
 
 def apart(first: Sequence[Box], second: Sequence[Box]) -> bool:
-    """Do two causes both have a region, at least half of which the other does not share? Boxes in native pixels."""
+    """Do two causes both have a region, at least half of which the other does not share? Boxes in native pixels.
+
+    ``first, second`` are the boxes of either.
+    """
     if not len(first) or not len(second):
         return False
     width, height = (int(np.ceil(max(box[side] for box in (*first, *second)))) for side in (2, 3))
@@ -127,6 +134,7 @@ def pair(cases: list[dict], families: Mapping[str, str], most: int, seed: int) -
 
     At most ``most`` pairs of each two models, mode, split, source and finding are drawn by ``seed``; 0: all. A case is
     in one pair at most. The name of a pair tells nothing of its cases.
+    ``families`` says the `family` of each model.
     """
     films: dict[tuple, list[dict]] = defaultdict(list)
     for case in cases:

@@ -41,6 +41,8 @@ def verify(
 
     ``taught`` gives, for a model, what `causes.controls` says of it. Raises MedgroundError when an edit of a
     right answer was not asked about, or ``agreement`` is not within 1..``seeds``.
+    ``samples`` are rows of ``records.SAMPLES``, ``answers`` of ``records.ANSWERS``, with those to all edits of seeds 0
+    to ``seeds`` - 1.
     """
     if not 1 <= agreement <= seeds:
         raise MedgroundError(f"verify.agreement is {agreement}; it must be within 1 and verify.seeds ({seeds})")

@@ -48,6 +48,7 @@ def read(path: Path | str) -> tuple[str, list[dict]]:
     Every record gives four rows, with the verdicts by which it passed the paper's filter. Raises MedgroundError when
     the file is no such list, a record is incomplete, doubled, or of an unknown model or dataset, or the counts are not
     those of the release.
+    ``path`` is that of the file.
     """
     records = _list(Path(path))
     mode = _mode(records, path)
@@ -66,6 +67,7 @@ def cases(answers: Iterable[Mapping], samples: Iterable[Mapping]) -> tuple[list[
     """Rows of ``records.CASES`` for released answers, and the (source, index) keys that no sample has.
 
     Samples are missing where their source was not ingested, or where ingest dropped them (its summary says why).
+    ``samples`` are rows of ``records.SAMPLES``.
     """
     answers, samples = list(answers), list(samples)
     known = {(sample["source"], sample["index"]) for sample in samples}
@@ -75,7 +77,10 @@ def cases(answers: Iterable[Mapping], samples: Iterable[Mapping]) -> tuple[list[
 
 
 def disagreements(answers: Iterable[Mapping], protocol: str = "medground") -> list[Mapping]:
-    """The answers whose text a parser reads otherwise than the release does."""
+    """The answers whose text a parser reads otherwise than the release does.
+
+    Which parser, ``protocol`` says.
+    """
     return [a for a in answers if not says(parse_verdict(a["text"], protocol), a["verdict"])]
 
 
@@ -86,6 +91,7 @@ def check_join(answers: Iterable[Mapping], samples: Iterable[Mapping]) -> dict[s
     that name a finding must name that of their own index more often than that of another one: a file with other
     studies, or with the same ones in another order, shifts all indices. Raises MedgroundError, with the remedy, where
     either does not hold. Texts of direct mode name nothing, and then only the reach is known.
+    ``answers`` are those of `read`, ``samples`` rows of ``records.SAMPLES``.
     """
     findings: dict[str, dict[int, str]] = defaultdict(dict)
     for sample in samples:

@@ -74,6 +74,7 @@ class Case:
 
     @classmethod
     def of(cls, lvlm: LVLM, item: Item) -> Case:
+        """The case of a model and an item, with its film as the paper's code draws it."""
         height, width = item.film.shape
         letterbox = Letterbox.fit(width, height, SIDE)
         text = lvlm.text(item.prompt, item.answer, SIDE, SIDE, protocol="published")
