@@ -67,8 +67,9 @@ class Contrast:
 class Warp:
     """A smooth map of points ``[N, 2]``, (row, column) in [-1, 1] across the square, from reference to target.
 
-    ``steps`` are polynomial displacements ``[terms, 2]`` of a degree; the first is the outermost, the last is applied
-    first. Beyond the square the displacement of its edge holds on, as polynomials of films say nothing there.
+    ``steps`` are polynomial displacements ``[terms, 2]``, each with its degree; a point goes through the last one first
+    and through the first one last. A point outside the square is displaced as the nearest point on its edge is: the
+    polynomials were fitted to what lies inside, and grow without bound outside.
     """
 
     steps: tuple[tuple[int, np.ndarray], ...] = ()

@@ -42,7 +42,8 @@ WIDTH = 64  # of the text encoder
 REPORTED = 64  # films of validation patients that a progress line is about
 REGIONS = ("phantom_region", "phantom_lesion")  # the sources that give an example's regions
 FACTOR = 4  # pixels of the canvas along the side of a latent
-_LATER = ("text_steps", "batch", "steps", "rate", "most", "empty")  # settings that the autoencoder does not depend on
+#: settings of the phases after the autoencoder: a change of them does not train it anew
+_LATER = ("text_steps", "batch", "steps", "rate", "most", "empty")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,10 +125,11 @@ def paired_errors(means: np.ndarray) -> np.ndarray:
 def paired_p(observed: np.ndarray, means: np.ndarray, patients: int) -> np.ndarray:
     """Two-sided p ``[entries, entries]`` that two entries are equally good.
 
-    ``observed`` ``[entries]`` are the means, ``means`` ``[resamples, entries]`` their resamples. The difference over
-    its paired bootstrap standard error is held against Student's t with one degree less than patients: the share of
-    resamples beyond zero cannot go below 1 / resamples, which a correction over many pairs needs. Entries that never
-    differ have p = 1.
+    ``observed`` ``[entries]`` are the means, ``means`` ``[resamples, entries]`` their resamples. For each pair, the
+    difference of the means is divided by its standard error, which is that of the resampled differences, and the
+    quotient is looked up in Student's t distribution with ``patients`` - 1 degrees of freedom. The share of resampled
+    differences beyond zero would be simpler, but is never below 1 / resamples, and a correction for many pairs needs
+    smaller p than that. Entries that never differ have p = 1.
     """
     difference = observed[:, None] - observed[None, :]
     if patients < 2:

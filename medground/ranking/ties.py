@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-SPARE = 100  # groups of a letter display beyond one for each entry
+SPARE = 100  # with more letters than entries and so many, `letters` gives letters to runs of the ranking instead
 
 
 def differ(p: np.ndarray, level: float) -> np.ndarray:

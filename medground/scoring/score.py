@@ -41,9 +41,9 @@ def score_case(
 
     A map becomes boxes on the canvas of the protocol (`canvases`); boxes are compared exactly, at any size of the film.
     ``published`` applies the reference's scorer, map and expert boxes alike on its canvas: as shipped, the reference
-    compares boxes in pixels of the canvas with native ones, which nobody wants. What takes the map itself, or a cause,
-    knows no protocol: it is measured without the padding, where a region counts for one pixel at least, and boxes as
-    the map that `render` makes of them.
+    compares boxes in pixels of the canvas with boxes in native pixels, so that the film's size decides the score. What
+    takes the map itself, or a cause, knows no protocol: it is measured without the padding, where a region counts for
+    one pixel at least, and boxes as the map that `render` makes of them.
 
     Raises MedgroundError for an unknown protocol or a case without expert regions on its film.
     """

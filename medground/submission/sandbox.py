@@ -84,7 +84,8 @@ def main() -> None:
     """Answer one question."""
     memory, seconds = map(int, sys.argv[1:3])
     question = json.load(sys.stdin)
-    from .validator import _shortened, table_problems  # loaded before the limits hold: it is not the file's doing
+    # imported before the limits hold: what the import takes is not charged to the file
+    from .validator import _shortened, table_problems
 
     os.umask(0o077)
     confine(memory, seconds)

@@ -26,9 +26,9 @@ class AnswerTask:
     """Questions ``(mode, sample, edits)`` in, rows of ``records.ANSWERS`` out.
 
     After a right answer the model is asked about the edits and, where the parts of the film are known, about the films
-    without each and with each alone. After a wrong one it is not: the case is lost already, and most of the published
-    models' are. Under the protocol ``published`` a model sees the film in its native size and the edits
-    letterboxed to 224 pixels, as the paper's code shows them.
+    without each and with each alone. After a wrong answer it is not asked again: whatever it said to the edits, such a
+    case could not be kept, and most answers of the published models are wrong. Under the protocol ``published`` a model
+    sees the film in its native size and the edits letterboxed to 224 pixels, as the paper's code shows them.
     """
 
     model: str
