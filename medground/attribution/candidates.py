@@ -27,7 +27,7 @@ PAIRS: Mapping[str, tuple[str, str]] = {
 CONCEPTS = 11
 ELSEWHERE = "outside the anatomy"
 #: Shares of the film that the nested levels of a map cover, hottest first.
-LEVELS = (0.01, 0.02, 0.035, 0.05, 0.08, 0.12, 0.17, 0.24, 0.33, 0.45)
+LEVELS = (0.01, 0.02, 0.035, 0.05, 0.08, 0.12, 0.17)
 #: Cells a side of the plain grid; blocks of two by two cells, which overlap, are proposed as well.
 CELLS = 4
 #: A component of a part is a part of its own where it has at least this share of its pixels.
@@ -54,7 +54,9 @@ def anatomy(film: Film, concepts: Sequence[tuple[str, Box]]) -> list[Part]:
         return []
     named = regions(concepts)
     masks = canvas_masks(film.letterbox, [boxes for _, boxes in named])
-    parts = [Part(name, "concept", mask) for (name, _), mask in zip(named, masks, strict=True)]
+    parts = [
+        Part(name, "pair" if name in PAIRS else "concept", mask) for (name, _), mask in zip(named, masks, strict=True)
+    ]
     return [*parts, Part(ELSEWHERE, "elsewhere", film.inside & ~masks[: len(concepts)].any(0))]
 
 

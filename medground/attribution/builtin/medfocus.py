@@ -3,8 +3,9 @@
 Parts are proposed by the anatomy and by the maps of other methods, and judged by exchange with a normal film alone
 (`medground.attribution.exchange`). Three outputs, each with its own question:
 
-- *evidence*: the part that carries the answer, wherever it is, inside or outside anatomy;
-- *concepts*: the anatomical regions by their signed effect; one is named only where its effect is positive;
+- *evidence*: the place that carries the answer, wherever it is, inside or outside anatomy;
+- *concepts*: the anatomical regions by their signed effect; of those that carry the answer, the one is named that the
+  evidence fits best, since whatever contains the cause carries the answer, too;
 - *tokens*: what each word of the answer loses without the evidence.
 
 The verdict says what kind of explanation was found; see `VERDICTS`.
@@ -12,7 +13,6 @@ The verdict says what kind of explanation was found; see `VERDICTS`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,21 +22,22 @@ import numpy as np
 from ...errors import MedgroundError
 from ...geometry import Box, Letterbox
 from .. import candidates
-from ..exchange import LEAST, Film, Part, Tested, Tests, begin, native_boxes, test
+from ..exchange import LEAST, LOCAL, Film, Part, Tested, Tests, ask_alone, ask_without, begin, native_boxes
 from ..method import Attribution, Item
 from ..registry import method, register
 
 if TYPE_CHECKING:
     from ...lvlm import LVLM
 
+_SECOND = ("component", "union")  # sources of the second round
 VERDICTS = {
     "anatomy": "an anatomical region carries the answer",
     "elsewhere": "a part carries the answer, but no anatomical region does",
     "several": "several parts carry it: necessary together, or each sufficient alone",
-    "not local": "no part of the film carries the answer",
+    "not local": "no place on the film carries the answer",
 }
-#: Which output is submitted as boxes: labels that draw the finding are held against the evidence, labels that draw the
-#: anatomical region that a report names against the concept, where there is one.
+#: Which output is submitted as boxes: labels that draw the finding are held against the evidence; labels that draw the
+#: anatomical region that a report names against the concept, where there is one, with the evidence in it first.
 OUTPUTS = {"finding": "evidence", "region": "concept"}
 
 
@@ -47,15 +48,10 @@ class Explanation:
     verdict: str  # of `VERDICTS`
     evidence: list[Tested]  # the part that carries the answer; with `several`, its parts
     together: bool | None  # with `several`: necessary together (True), or each sufficient (False)
-    concepts: list[Tested]  # anatomical regions by their evidence, best first; effects are signed
+    concept: Tested | None  # the anatomical region that carries the answer, where one does
+    concepts: list[Tested]  # anatomical regions by their effect, largest first
     tests: Tests
     letterbox: Letterbox  # between native pixels and the canvas of the parts
-
-    @property
-    def concept(self) -> Tested | None:
-        """The anatomical region that carries the answer, where one does."""
-        best = self.concepts[0] if self.concepts else None
-        return best if best and self.verdict == "anatomy" else None
 
 
 def _needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
@@ -69,7 +65,7 @@ def _passes(settings: Mapping[str, Any]) -> dict[str, int]:
     parts = candidates.CONCEPTS + len(candidates.PAIRS) + 1 + len(candidates.LEVELS) * len(settings["sources"])
     parts += (2 * candidates.CELLS**2 - 2 * candidates.CELLS + 1) if settings["plain_grid"] else 0
     parts += candidates.MORE  # the second round
-    passes = {"forward": 2 + 1 + 1 + 2 * parts}
+    passes = {"forward": 2 + 4 + 2 * parts}  # at most: the second question is mostly asked of few parts
     for source in settings["sources"]:
         for kind, count in (method(source).passes or {}).items():
             passes[kind] = passes.get(kind, 0) + count
@@ -82,7 +78,7 @@ def medfocus(
     items: Sequence[Item],
     *,
     output: Literal["declared", "evidence", "concept"] = "declared",
-    sources: Sequence[str] = ("lrp",),
+    sources: Sequence[str] = ("gradient_attention", "attention_head"),
     plain_grid: bool = False,
 ) -> list[Attribution]:
     """Explain each item's answer by exchange with its normal film; boxes in native pixels, none where not local.
@@ -90,15 +86,15 @@ def medfocus(
     Parameters
     ----------
     output
-        What goes into ``boxes``: the evidence, the concept, or as `OUTPUTS` declares for the item's kind of label.
-        Where no concept carries the answer, the evidence is given.
+        What goes into ``boxes``, best first: the evidence, the evidence and then the concept that carries the answer,
+        or as `OUTPUTS` declares for the item's kind of label.
     sources
         Methods whose maps propose nested parts beside the anatomy. Without any, anatomy alone is tested.
     plain_grid
         Whether a plain grid proposes parts, too; it needs neither gradients nor attention.
 
-    The note holds ``verdict`` (`VERDICTS`), ``region`` (the concept that carries the answer, or null), ``total`` (nats
-    that the answer loses on the normal film), ``contrast`` of the evidence over the total, and with `several`
+    The note holds ``verdict`` (`VERDICTS`), ``region`` (the concept that carries the answer, or null), ``most`` (nats
+    that the answer loses at most), ``effect`` of the evidence over that, its ``parts``, and with `several`
     ``together``. Raises MedgroundError for an item without a normal film.
     """
     explanations = explain(lvlm, items, sources, plain_grid)
@@ -109,26 +105,24 @@ def explain(lvlm: LVLM, items: Sequence[Item], sources: Sequence[str], plain_gri
     """The explanation of each item; the settings are those of `medfocus`."""
     films = [_film(lvlm, item) for item in items]
     tests = begin(lvlm, films)
-    live = [number for number, done in enumerate(tests) if done.total >= LEAST]
-    proposed = {
-        n: candidates.anatomy(film, item.concepts) for n, (film, item) in enumerate(zip(films, items, strict=True))
-    }
+    proposed = [candidates.anatomy(film, item.concepts) for film, item in zip(films, items, strict=True)]
     for source in sources:
-        for number, found in zip(live, method(source).attribute(lvlm, [items[n] for n in live]), strict=True):
-            proposed[number] += candidates.levels(films[number], found, source)
-            tests[number].forwards += found.forwards
+        found = method(source).attribute(lvlm, items)
+        for film, done, parts, attribution in zip(films, tests, proposed, found, strict=True):
+            parts += candidates.levels(film, attribution, source)
+            done.forwards += attribution.forwards
     if plain_grid:
-        for number in live:
-            proposed[number] += candidates.cells(films[number])
-    _round(lvlm, films, tests, proposed)
-    pieces: dict[int, list[Part]] = {}
-    pairs: dict[int, list[tuple[Tested, Tested, Part]]] = {}
-    for number in live:
-        carriers = tests[number].carriers()
-        pieces[number] = candidates.split(carriers[0]) if carriers else []
-        pairs[number] = _coalitions(tests[number], carriers[0].share if carriers else math.inf)
-    _round(lvlm, films, tests, {n: pieces[n] + [union for *_, union in pairs[n]] for n in live})
-    return [_conclude(films[number], done, pairs.get(number, [])) for number, done in enumerate(tests)]
+        for film, parts in zip(films, proposed, strict=True):
+            parts += candidates.cells(film)
+    ask_without(lvlm, films, tests, proposed)
+    ask_alone(lvlm, films, tests, [[some for some in done.tested if some.necessary(done.most)] for done in tests])
+    ask_alone(lvlm, films, tests, [[] if done.carriers() else _places(done) for done in tests])
+    pairs = [_coalitions(done) for done in tests]
+    pieces = [[piece for best in done.carriers()[:1] for piece in candidates.split(best)] for done in tests]
+    unions = [[union for *_, union in some] for some in pairs]
+    ask_without(lvlm, films, tests, [a + b for a, b in zip(pieces, unions, strict=True)])
+    ask_alone(lvlm, films, tests, [[s for s in done.tested if s.part.source in _SECOND] for done in tests])
+    return [_conclude(*each) for each in zip(films, tests, pairs, strict=True)]
 
 
 def _film(lvlm: LVLM, item: Item) -> Film:
@@ -143,32 +137,36 @@ def _film(lvlm: LVLM, item: Item) -> Film:
     return Film(canvas, normal, lvlm.text(item.prompt, item.answer, width, height), letterbox, inside)
 
 
-def _round(lvlm: LVLM, films: Sequence[Film], tests: Sequence[Tests], parts: Mapping[int, list[Part]]) -> None:
-    asked = [number for number, some in parts.items() if some]
-    if asked:
-        test(lvlm, [films[n] for n in asked], [tests[n] for n in asked], [parts[n] for n in asked])
+def _places(done: Tests) -> list[Tested]:
+    """What may carry the answer with another part, each sufficient: all places, where some exchange matters."""
+    return [some for some in done.tested if some.local] if done.most >= LEAST else []
 
 
-def _coalitions(done: Tests, most: float) -> list[tuple[Tested, Tested, Part]]:
-    """Pairs of parts that may carry the answer between them: both only necessary, or both only sufficient."""
-    necessary = [some for some in done.tested if some.necessary(done.total) and not some.sufficient(done.total)]
-    sufficient = [some for some in done.tested if some.sufficient(done.total) and not some.necessary(done.total)]
-    return candidates.unions(necessary, most) + candidates.unions(sufficient, most)
+def _coalitions(done: Tests) -> list[tuple[Tested, Tested, Part]]:
+    """Pairs of places that may carry the answer between them: both only necessary, or both only sufficient."""
+    most, places, carriers = done.most, _places(done), done.carriers()
+    necessary = [some for some in places if some.necessary(most) and not some.sufficient(most)]
+    sufficient = [some for some in places if some.sufficient(most) and not some.necessary(most)]
+    within = carriers[0].share if carriers else LOCAL
+    return candidates.unions(necessary, within) + candidates.unions(sufficient, within)
 
 
 def _conclude(film: Film, done: Tests, pairs: Sequence[tuple[Tested, Tested, Part]]) -> Explanation:
-    named = [some for some in done.tested if some.part.source == "concept"]
-    concepts = sorted(named, key=lambda some: -some.evidence)
-    carriers = done.carriers() if done.total >= LEAST else []
+    concepts = [some for some in done.tested if some.part.source in ("concept", "pair")]
+    concepts.sort(key=lambda some: -some.effect)
+    carriers = done.carriers()
     if not carriers:
-        return Explanation("not local", [], None, concepts, done, film.letterbox)
-    best = carriers[0]
-    members, together = _members(film, done, best, pairs)
+        return Explanation("not local", [], None, None, concepts, done, film.letterbox)
+    members, together = _members(film, done, carriers[0], pairs)
     if len(members) > 1:
-        return Explanation("several", members, together, concepts, done, film.letterbox)
-    carried = bool(concepts) and concepts[0].contrast > 0 and concepts[0].carries(done.total)
-    verdict = "anatomy" if carried else "elsewhere"
-    return Explanation(verdict, members, None, concepts, done, film.letterbox)
+        return Explanation("several", members, together, None, concepts, done, film.letterbox)
+    carrying = [some for some in concepts if some.carries(done.most)]
+    concept = max(carrying, key=lambda some: _overlap(some, members[0]), default=None)
+    return Explanation("anatomy" if concept else "elsewhere", members, None, concept, concepts, done, film.letterbox)
+
+
+def _overlap(a: Tested, b: Tested) -> float:
+    return float((a.part.mask & b.part.mask).sum() / (a.part.mask | b.part.mask).sum())
 
 
 def _members(
@@ -178,13 +176,13 @@ def _members(
     by_mask = {some.part.mask.tobytes(): some for some in done.tested}
     for first, second, union in pairs:
         if (union.mask & film.inside).tobytes() == best.part.mask.tobytes():
-            return [first, second], first.necessary(done.total)
+            return [first, second], first.necessary(done.most)
     pieces = [by_mask[part.mask.tobytes()] for part in candidates.split(best) if part.mask.tobytes() in by_mask]
-    whole = [piece for piece in pieces if piece.carries(done.total)]
+    whole = [piece for piece in pieces if piece.carries(done.most)]
     if whole:
         return [max(whole, key=lambda piece: piece.evidence)], None
     for together in (True, False):
-        members = [piece for piece in pieces if (piece.necessary if together else piece.sufficient)(done.total)]
+        members = [piece for piece in pieces if (piece.necessary if together else piece.sufficient)(done.most)]
         if len(members) > 1:
             return members, together
     return [best], None
@@ -195,19 +193,18 @@ def _attribution(lvlm: LVLM, item: Item, found: Explanation, output: str) -> Att
     done = found.tests
     kind = OUTPUTS[item.labels] if output == "declared" else output
     boxes: list[Box] = []
+    for some in found.evidence:
+        boxes += native_boxes(some.part.mask, found.letterbox, candidates.LEAST_COMPONENT)
     if kind == "concept" and found.concept:
-        boxes = list(dict(candidates.regions(item.concepts))[found.concept.part.name])
-    else:
-        for some in found.evidence:
-            boxes += native_boxes(some.part.mask, found.letterbox, candidates.LEAST_COMPONENT)
+        boxes += dict(candidates.regions(item.concepts))[found.concept.part.name]
     lost = sum((some.without for some in found.evidence), np.zeros_like(done.original)) if found.evidence else None
     tokens = done.total_tokens if lost is None else lost
     text = lvlm.text(item.prompt, item.answer, width, height)
     note: dict[str, Any] = {
         "verdict": found.verdict,
         "region": found.concept.part.name if found.concept else None,
-        "total": done.total,
-        "contrast": max((some.contrast / done.total for some in found.evidence), default=None),
+        "most": done.most,
+        "effect": max((some.effect / done.most for some in found.evidence), default=None),
         "parts": [some.part.name for some in found.evidence],
     }
     if found.together is not None:
@@ -216,8 +213,7 @@ def _attribution(lvlm: LVLM, item: Item, found: Explanation, output: str) -> Att
         item.case_id,
         boxes=boxes,
         concepts=[
-            (some.part.name, candidates.outline(some.part.name, item.concepts), some.contrast)
-            for some in found.concepts
+            (some.part.name, candidates.outline(some.part.name, item.concepts), some.effect) for some in found.concepts
         ],
         tokens=list(zip(text.tokens, tokens.tolist(), strict=True)),
         note=note,
