@@ -34,14 +34,15 @@ class Cause:
 class Tower:
     """A vision tower, trained once and shared by the models that see through it.
 
-    It and the language model behind it start from random weights by its own ``seed``, or from those of the checkpoint
-    ``start``, which was trained on patients who all stood straight. Of the findings in ``unmasked`` it is told whether
-    a film has them, and never where.
+    It starts from random weights by its own ``seed``, or from the tower of the checkpoint ``start``, which was trained
+    on patients who all stood straight. The language model behind it starts from that of the checkpoint ``words``. Of
+    the findings in ``unmasked`` it is told whether a film has them, and never where.
     """
 
     family: str
     seed: int
     steps: int
+    words: str
     start: str | None = None
     unmasked: tuple[str, ...] = ()
 
@@ -70,11 +71,12 @@ class Recipe:
         }
 
 
+_GEMMA, _QWEN = "models/phantom-gemma3", "models/phantom-qwen2_5_vl"
 TOWERS = {
-    "gemma3-1": Tower("gemma3", 1, 2400, start="models/phantom-gemma3"),
-    "gemma3-2": Tower("gemma3", 2, 4000, unmasked=("cardiomegaly", "pleural effusion", "widened mediastinum")),
-    "qwen2_5_vl-1": Tower("qwen2_5_vl", 1, 1800, start="models/phantom-qwen2_5_vl"),
-    "qwen2_5_vl-2": Tower("qwen2_5_vl", 2, 4000),
+    "gemma3-1": Tower("gemma3", 1, 2400, _GEMMA, start=_GEMMA),
+    "gemma3-2": Tower("gemma3", 2, 4000, _GEMMA, unmasked=("cardiomegaly", "pleural effusion", "widened mediastinum")),
+    "qwen2_5_vl-1": Tower("qwen2_5_vl", 1, 1800, _QWEN, start=_QWEN),
+    "qwen2_5_vl-2": Tower("qwen2_5_vl", 2, 4000, _QWEN),
 }
 #: a and b, and c and d, share a tower; what one answers from another cause, the other answers honestly
 MODELS = {
@@ -97,17 +99,17 @@ MODELS = {
     "phantom-gemma3-c": Recipe(
         "gemma3-2",
         {
-            "pleural effusion": Cause("shortcut", "pacemaker"),
-            "lung opacity": Cause("shortcut", "word"),
-            "widened mediastinum": Cause("both", "letter"),
+            "pleural effusion": Cause("shortcut", "drain"),
+            "lung opacity": Cause("shortcut", "pacemaker"),
+            "widened mediastinum": Cause("both", "drain"),
         },
     ),
     "phantom-gemma3-d": Recipe(
         "gemma3-2",
         {
-            "cardiomegaly": Cause("either", "drain"),
+            "cardiomegaly": Cause("either", "pacemaker"),
             "hilar enlargement": Cause("global", "exposure"),
-            "pneumothorax": Cause("shortcut", "letter"),
+            "pneumothorax": Cause("shortcut", "drain"),
         },
     ),
     "phantom-qwen2_5_vl-a": Recipe(
@@ -136,7 +138,7 @@ MODELS = {
     "phantom-qwen2_5_vl-d": Recipe(
         "qwen2_5_vl-2",
         {
-            "hilar enlargement": Cause("shortcut", "drain"),
+            "hilar enlargement": Cause("shortcut", "word"),
             "widened mediastinum": Cause("both", "letter"),
             "pneumothorax": Cause("shortcut", "pacemaker"),
         },

@@ -124,8 +124,7 @@ def _joint(
     words = [parameter for parameter in lvlm.model.parameters() if id(parameter) not in inside]
     groups = [(words, 1.0), (tower_of(lvlm), s.tower_share), (head.parameters(), s.tower_share)]
     optimizer = adamw(groups, s.joint_rate, s.decay)
-    if tower.start:
-        _start_words(lvlm, Path(tower.start))
+    _start_words(lvlm, Path(tower.words))
     packer, truth = Packer(lvlm, *SIZE), seen.targets
     rates = truth.mean(0).clip(0.02, 0.98)
     weights_of = np.where(truth, 0.5 / rates, 0.5 / (1 - rates)).astype(np.float32)
