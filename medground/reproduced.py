@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -31,19 +32,37 @@ class Output:
     first: str = ""
 
 
-def compare(root: Path, lock: str) -> list[Output]:
+def compare(root: Path, lock: str, stages: Collection[str]) -> list[Output]:
     """Each output of a lock file's text against the files under ``root``, in the order of the lock.
 
-    Raises MedgroundError where the text is no lock file of DVC.
+    Of ``stages`` alone, those that dvc.yaml has: DVC leaves a stage in the lock that is gone from the pipeline, and
+    nothing makes its outputs any more. Raises MedgroundError where the text is no lock file of DVC.
     """
     try:
-        stages = yaml.safe_load(lock)["stages"]
-        outs = [(name, out["path"], out["md5"]) for name, stage in stages.items() for out in stage.get("outs", [])]
+        locked = yaml.safe_load(lock)["stages"]
+        outs = [
+            (name, out["path"], out["md5"])
+            for name, stage in locked.items()
+            if name in stages
+            for out in stage.get("outs", [])
+        ]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise MedgroundError(
             f"this is no dvc.lock ({type(error).__name__}: {error}); `git checkout dvc.lock`"
         ) from None
     return [_compared(root, *out) for out in outs]
+
+
+def stages_of(root: Path) -> list[str]:
+    """The names of the stages in ``dvc.yaml`` under ``root``, those of a matrix one by one, as the lock has them."""
+    command = [sys.executable, "-m", "dvc", "stage", "list", "--name-only"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise MedgroundError(
+            f"`dvc stage list` fails in {root} ({said}); run this where dvc.yaml is, with DVC installed"
+        )
+    return done.stdout.split()
 
 
 def lock_of(root: Path, revision: str) -> str:

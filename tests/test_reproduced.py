@@ -90,6 +90,21 @@ def test_without_a_cache_it_says_what_it_cannot_tell(repository):
     assert "2 of 3" in output
 
 
+def test_a_stage_that_is_gone_from_the_pipeline_does_not_count(repository):
+    gone = (
+        "  gone@a-b:\n    cmd: 'true'\n    outs:\n    - path: gone.txt\n      md5: 0cc175b9c0f1b6a831c399e269772661\n"
+    )
+    Path("dvc.lock").write_text(Path("dvc.lock").read_text() + gone)
+    run("git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qam", "a stage of old")
+    code, output, _ = said()
+    assert code == 0 and "3 of 3 outputs" in output and "gone" not in output
+
+
+def test_without_a_pipeline_it_says_where_to_run(repository):
+    Path("dvc.yaml").write_text("stages: [")
+    assert "`dvc stage list` fails" in said()[2]
+
+
 def test_digests_are_those_of_dvc(repository):
     lock = Path("dvc.lock").read_text()
     assert all(reproduced.digest(Path(name)) in lock for name in ("table.parquet", "folder", "note.txt"))

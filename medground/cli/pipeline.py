@@ -130,7 +130,8 @@ def reproduced(
     """Say, output by output of dvc.lock, whether the files here are those of the lock, and where the first differs."""
     from .. import reproduced
 
-    found = reproduced.compare(root, reproduced.lock_of(root, revision))
+    lock = reproduced.lock_of(root, revision)
+    found = reproduced.compare(root, lock, reproduced.stages_of(root))
     for output in found:
         print(f"{output.state:8}{output.path}" + (f": {output.first}" if output.first else ""))
     other = [output for output in found if output.state != "same"]
