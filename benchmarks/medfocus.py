@@ -1,14 +1,16 @@
 """What each part of MedFocus is worth, on dev cases alone: ``python -m benchmarks.medfocus``.
 
 One part is changed at a time: where candidates come from, what exchanged parts are filled with, how much size counts.
-For every variant: how often the evidence lies on the true cause, by kind of cause, how it fits the experts' boxes, what
-the verdict says, and how many forwards a case costs. Intervals resample patients. The test split is not touched.
+For every variant: how much of the evidence lies on the true cause, by kind of cause; how what is submitted fits the
+experts' boxes, by kind of label and by mode; how often no place is named; *idle*, how much a fill moves the answer
+where it should not; and how many forwards a case costs. Intervals resample patients. Test is not touched.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
@@ -18,13 +20,14 @@ import torch
 
 from medground import params, records
 from medground.attribution import Item, candidates, exchange
-from medground.attribution.builtin.medfocus import Explanation, explain
+from medground.attribution.builtin.medfocus import OUTPUTS, Explanation, explain
 from medground.attribution.items import Items
 from medground.errors import MedgroundError, friendly
 from medground.geometry import Box, area, intersect
 from medground.images import read_film
 from medground.lvlm import load_lvlm
 from medground.lvlm.interventions import FILLS
+from medground.lvlm.prompts import MODES
 from medground.scoring import box_metrics
 
 RESAMPLES = 2000
@@ -48,12 +51,15 @@ class Outcome:
     case: Case
     verdict: str
     on_cause: float  # share of the evidence's area inside the true cause; nan where there is no place
-    iou_finding: float  # of the evidence with the expert's boxes
-    iou_concept: float  # of the concept with the expert's boxes
+    iou: float  # of what is submitted with the expert's boxes
+    idle: float  # share of the most that the answer changes by without a region that the cause does not touch
     forwards: int
 
 
 Variant = tuple[str, Callable[[Item, Case], Item], dict, dict]  # name, change of the item, settings, constants
+
+
+SOURCES = ("gradient_attention", "attention_head")  # as shipped
 
 
 def variants() -> Iterator[Variant]:
@@ -61,17 +67,20 @@ def variants() -> Iterator[Variant]:
     yield "as shipped", _same, {}, {}
     yield "anatomy alone", _same, {"sources": ()}, {}
     yield "anatomy and a plain grid", _same, {"sources": (), "plain_grid": True}, {}
-    yield "rollout's levels instead of LRP's", _same, {"sources": ("rollout",)}, {}
-    yield "integrated gradients' levels instead of LRP's", _same, {"sources": ("integrated_gradients",)}, {}
-    yield "levels of LRP and of integrated gradients", _same, {"sources": ("lrp", "integrated_gradients")}, {}
+    for source in ("attention_head", "gradient_attention", "lrp", "rollout", "integrated_gradients"):
+        yield f"levels of {source} alone", _same, {"sources": (source,)}, {}
+    yield "levels of LRP, too", _same, {"sources": (*SOURCES, "lrp")}, {}
     yield "levels alone, no anatomy", _without_concepts, {}, {}
+    yield "half of the levels", _same, {}, {"candidates.LEVELS": candidates.LEVELS[::2]}
     yield "filled from the patient's twin (upper bound)", _twin, {}, {}
     yield "filled with black", _black, {}, {}
     yield "filled with the film, blurred", _blurred, {}, {}
-    for power in (0.0, 0.15, 0.5):
-        yield f"size to the power of {power}", _same, {}, {"SIZE": power}
+    for power in (0.0, 0.25, 0.6):
+        yield f"size to the power of {power}", _same, {}, {"exchange.SIZE": power}
     for share in (0.35, 0.65):
-        yield f"necessary from {share:.0%} of the total", _same, {}, {"SHARE": share}
+        yield f"necessary from {share:.0%} of the most", _same, {}, {"exchange.SHARE": share}
+    for share in (0.12, 0.3):
+        yield f"a place up to {share:.0%} of the film", _same, {}, {"exchange.LOCAL": share}
 
 
 @friendly
@@ -88,8 +97,10 @@ def main(arguments: list[str] | None = None) -> None:
         lvlm = load_lvlm(model)
         for name, change, settings, constants in variants():
             chosen = [case for case in cases if change is not _twin or case.twin is not None]
-            with patch.multiple(exchange, **constants):
-                found = explain(lvlm, [change(case.item, case) for case in chosen], **{"sources": ("lrp",), **settings})
+            with ExitStack() as changed:
+                for constant, value in constants.items():
+                    changed.enter_context(patch(f"medground.attribution.{constant}", value))
+                found = explain(lvlm, [change(case.item, case) for case in chosen], **{"sources": SOURCES, **settings})
             outcomes.setdefault(name, []).extend(map(outcome, chosen, found))
     print(table(outcomes, p.seed))
 
@@ -124,20 +135,22 @@ def outcome(case: Case, found: Explanation) -> Outcome:
     height, width = case.item.film.shape
     boxes = evidence_boxes(found, width, height)
     named = dict(candidates.regions(case.item.concepts))
-    concept = list(named[found.concept.part.name]) if found.concept else []
+    submitted = list(boxes)
+    if OUTPUTS[case.item.labels] == "concept" and found.concept:
+        submitted += named[found.concept.part.name]
     covered = sum(area(box) for box in boxes)
-    inside = np.nan
+    inside, idle = np.nan, np.nan
     if case.cause:
         inside = sum(area(both) for box in boxes for cause in case.cause if (both := intersect(box, cause)))
         inside = inside / covered if covered else 0.0
-    return Outcome(
-        case,
-        found.verdict,
-        inside,
-        box_metrics(boxes, case.regions)["iou"],
-        box_metrics(concept, case.regions)["iou"],
-        found.tests.forwards,
-    )
+        moved = [
+            abs(some.effect)
+            for some in found.concepts
+            if not any(intersect(box, cause) for box in named[some.part.name] for cause in case.cause)
+        ]
+        idle = float(np.mean(moved)) / found.tests.most if moved else np.nan
+    iou = box_metrics(submitted, case.regions)["iou"]
+    return Outcome(case, found.verdict, inside, iou, idle, found.tests.forwards)
 
 
 def evidence_boxes(found: Explanation, width: int, height: int) -> list[Box]:
@@ -153,16 +166,19 @@ def table(outcomes: dict[str, list[Outcome]], seed: int) -> str:
     """Markdown: a row a variant."""
     kinds = sorted({one.case.row["control"] for rows in outcomes.values() for one in rows})
     placed = [kind for kind in kinds if kind != "global"]
-    head = [f"on the cause, {kind}" for kind in placed] + ["IoU evidence", "IoU concept"]
-    head += [f"not local, {kind}" for kind in kinds] + ["forwards"]
+    head = [f"on the cause, {kind}" for kind in placed] + [f"IoU, {labels}" for labels in OUTPUTS]
+    head += ["IoU, " + mode for mode in MODES] + [f"not local, {kind}" for kind in kinds] + ["idle", "forwards"]
     lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name, rows in outcomes.items():
         by_kind = {kind: [one for one in rows if one.case.row["control"] == kind] for kind in kinds}
         honest = by_kind.get("honest", [])
         cells = [_mean(by_kind[kind], lambda one: one.on_cause, seed) for kind in placed]
-        cells += [_mean(honest, lambda one: one.iou_finding, seed), _mean(honest, lambda one: one.iou_concept, seed)]
+        for labels in OUTPUTS:
+            cells.append(_mean([o for o in honest if o.case.item.labels == labels], lambda one: one.iou, seed))
+        for mode in MODES:
+            cells.append(_mean([o for o in honest if o.case.row["mode"] == mode], lambda one: one.iou, seed))
         cells += [_mean(by_kind[kind], lambda one: one.verdict == "not local", seed) for kind in kinds]
-        cells.append(f"{np.mean([one.forwards for one in rows]):.1f}")
+        cells += [_mean(rows, lambda one: one.idle, seed), f"{np.mean([one.forwards for one in rows]):.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
