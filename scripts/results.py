@@ -11,9 +11,18 @@ from pathlib import Path
 import pandas as pd
 
 from medground import charts, params, ranking, records, scoring
+from medground.phantom.causes.settings import TAUGHT
+from medground.ranking.bootstrap import share_interval
 from medground.scoring.tables import load_cases
 from medground.submission.preview import resampling
 
+CONTROLS = {
+    "honest": "the finding",
+    "shortcut": "a mark alone",
+    "both": "finding and mark together",
+    "either": "finding or mark, each enough",
+    "global": "the exposure of the whole film",
+}
 START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
 README, PAGE, CHART = Path("README.md"), Path("docs/results.md"), Path("docs/pictures/follows.svg")
 
@@ -24,7 +33,7 @@ def main() -> None:
     README.write_text(before + START + "\n" + summary() + "\n" + END + after)
     CHART.parent.mkdir(parents=True, exist_ok=True)
     CHART.write_text(chart())
-    parts = [models(), causal_proof(), by_cause(), board(), lead()]
+    parts = [models(), causal_proof(), by_cause(), board(), by_teaching(), lead("iou"), lead("iou_at_area")]
     head = "# Results\n\nWritten from the tables by `scripts/results.py`, after `make demo`.\n"
     PAGE.write_text("\n\n".join([head.rstrip(), *(part for part in parts if part)]) + "\n")
     print(README, PAGE, CHART)
@@ -40,7 +49,7 @@ def summary() -> str:
     """What came out, in a few lines and one chart."""
     found = json.loads(Path("data/cases/filter.json").read_text())["by_control"]
     honest, others = found["honest"], {name: one for name, one in found.items() if name != "honest"}
-    kept = ", ".join(f"{one['kept']} of {one['right']} ({name})" for name, one in others.items())
+    wrongly, of = (sum(one[name] for one in others.values()) for name in ("kept", "right"))
     rows = {row["entry"]: row for row in _on_test()}
     ranked = sorted((row for row in rows.values() if row["ranked"]), key=lambda row: row["rank"])
     apart = [row for row in rows.values() if not row["ranked"] and row["kind"] != "floor"]
@@ -48,7 +57,7 @@ def summary() -> str:
     first = next(iter(rows.values()))
     lines = [
         f"- **The filter keeps {honest['kept_of_right']:.0%}** of the right answers that came from the finding "
-        f"[{honest['low']:.0%}, {honest['high']:.0%}], and of those that came from something else {kept}.",
+        f"[{honest['low']:.0%}, {honest['high']:.0%}], and {wrongly} of {of} that came from something else.",
         f"- **{len(ranked)} of {len(ranked) + len(apart)} methods follow the model**, on {first['pairs']} pairs of "
         "cases with one film, question and answer, and two causes (test patients; chart). "
         + (f"`{ranked[0]['entry']}` is first: {_with_interval(ranked[0], 'follows')}." if ranked else ""),
@@ -57,6 +66,10 @@ def summary() -> str:
         lines.append(
             f"- **Asking the model where it looked** does not tell: `prompting` follows in "
             f"{_with_interval(rows['prompting'], 'follows')} of the pairs."
+        )
+        taught, others = _by_teaching(["prompting"])["prompting"].values()
+        lines[-1] += (
+            f" On findings whose place it was taught it has an IoU at equal area of {taught}, on others {others}."
         )
     if floors:
         best = max(floors, key=lambda row: row["iou_at_area"] or 0)
@@ -69,7 +82,38 @@ def summary() -> str:
     if apart:
         lines.append("- Listed apart, unranked: " + ", ".join(f"`{row['entry']}`" for row in apart) + ".")
     picture = f"![Which methods follow the model: share of pairs, with intervals]({CHART.as_posix()})"
-    return "\n".join(lines) + f"\n\n{picture}\n"
+    return "\n".join(lines) + f"\n\n{picture}\n\n{filter_in_short()}\n\n{kinds_in_short()}\n"
+
+
+def filter_in_short() -> str:
+    """The filter's error rates, a row a kind of cause."""
+    found = json.loads(Path("data/cases/filter.json").read_text())["by_control"]
+    rows = [
+        {
+            "answered from": CONTROLS[control],
+            "right answers": str(one["right"]),
+            "the filter keeps": f"{one['kept_of_right']:.0%} [{one['low']:.0%}, {one['high']:.0%}]",
+        }
+        for control, one in found.items()
+    ]
+    return table(rows)
+
+
+def kinds_in_short() -> str:
+    """Which methods follow the model, by kind of cause: the methods, and the best floor."""
+    rows, kinds = _shares()
+    floors = [row for row in rows if row["kind"] == "floor"]
+    best = max(floors, key=lambda row: row["follows"], default=None)
+    shown = [
+        {
+            "method": f"`{row['entry']}`" + ("" if row["ranked"] else " (not ranked)"),
+            "follows": f"{row['follows']:.2f}",
+            **{kind: f"{row['by'][kind]:.2f}" for kind in kinds},
+        }
+        for row in rows
+        if row["kind"] != "floor" or row is best
+    ]
+    return table(shown) + "\n\n*Both splits; share of pairs, and of cases by what caused the answer.*"
 
 
 def chart() -> str:
@@ -133,11 +177,10 @@ def causal_proof() -> str:
     )
 
 
-def by_cause() -> str:
-    """Which methods follow the model, by kind of cause: shares of the cases of pairs, both splits."""
+def _shares() -> tuple[list[dict], dict[str, int]]:
+    """The board's rows over both splits, each with ``by``: its share of cases of pairs by what caused the answer; and
+    how many cases there are of each kind."""
     cases = [case for case in load_cases(Path("data")) if case.get("other") is not None]
-    if not cases:
-        return ""
     parts = {
         (sample["source"], sample["index"]): sample["parts"] or []
         for path in sorted(Path("data").glob("samples/*/samples.parquet"))
@@ -152,17 +195,24 @@ def by_cause() -> str:
     scores = records.read_table("data/scores/scores.parquet", records.SCORES).to_pandas()
     scores = scores[(scores.protocol == "medground") & scores.case_id.isin(kinds)]
     means = scores.assign(kind=scores.case_id.map(kinds)).pivot_table(index="entry", columns="kind", values="follows")
-    counts = pd.Series(kinds).value_counts()
-    board = {r["entry"]: r for r in records.read_rows("data/board/board.parquet", records.BOARD)
-             if (r["track"], r["split"]) == ("all", "all")}  # fmt: skip
+    rows = [
+        row | {"by": means.loc[row["entry"]].to_dict()}
+        for row in records.read_rows("data/board/board.parquet", records.BOARD)
+        if (row["track"], row["split"]) == ("all", "all") and row["entry"] in means.index
+    ]
+    return rows, dict(sorted(pd.Series(kinds, dtype=object).value_counts().items()))
+
+
+def by_cause() -> str:
+    """Which methods follow the model, by kind of cause: shares of the cases of pairs, both splits."""
+    board, kinds = _shares()
     rows = [
         {
-            "entry": f"`{entry}`" + ("" if row["ranked"] else " (not ranked)"),
+            "entry": f"`{row['entry']}`" + ("" if row["ranked"] else " (not ranked)"),
             "follows, both of a pair": _with_interval(row, "follows"),
-            **{f"{kind} ({counts[kind]})": f"{means.loc[entry, kind]:.2f}" for kind in sorted(means.columns)},
+            **{f"{kind} ({count})": f"{row['by'][kind]:.2f}" for kind, count in kinds.items()},
         }
-        for entry, row in board.items()
-        if entry in means.index
+        for row in board
     ]
     return (
         "## Which methods follow the model\n\n"
@@ -170,6 +220,39 @@ def by_cause() -> str:
         + "\n\n*Share of pairs, and of cases by what caused the answer (their number in brackets), in which a map is "
         "denser on the own cause than on the other model's.*"
     )
+
+
+def by_teaching() -> str:
+    """Agreement with the expert on honest test cases, by whether a reader taught the model where the finding is."""
+    found = _by_teaching([row["entry"] for row in _on_test()])
+    rows = [{"entry": f"`{entry}`"} | cells for entry, cells in found.items()]
+    return (
+        "## Findings whose place the models were taught, and others\n\n"
+        + table(rows)
+        + f"\n\n*IoU at equal area on verified honest test cases. Taught by a second reader: {', '.join(TAUGHT)}; of "
+        "the others the models were told yes and no alone.*"
+    )
+
+
+def _by_teaching(entries: list[str]) -> dict[str, dict[str, str]]:
+    """Mean IoU at equal area with its interval over patients, by entry and by whether the finding was taught."""
+    cases = [
+        case
+        for case in load_cases(Path("data"))
+        if case["split"] == "test" and case["kept"] and case["control"] == "honest"
+    ]
+    scores = records.read_table("data/scores/scores.parquet", records.SCORES).to_pandas()
+    scores = scores[scores.protocol == "medground"].set_index(["entry", "case_id"])["iou_at_area"]
+    how = resampling(Path("data/board/board.parquet"))
+    found: dict[str, dict[str, str]] = {entry: {} for entry in entries}
+    for name, wanted in (("taught", True), ("not taught", False)):
+        some = [case for case in cases if (case["finding"] in TAUGHT) == wanted]
+        patients = [case["patient_id"] for case in some]
+        for entry in entries:
+            values = scores.loc[entry].loc[[case["case_id"] for case in some]].to_numpy(float)
+            low, high = share_interval(values, patients, **how)
+            found[entry][f"{name} ({len(some)})"] = f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
+    return found
 
 
 def board() -> str:
@@ -208,15 +291,15 @@ def _with_interval(row: dict, name: str) -> str:
     return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
-def lead(entry: str = "medfocus") -> str:
-    """How far MedFocus is ahead of every other entry on test cases, over all and by source."""
+def lead(metric: str, entry: str = "medfocus") -> str:
+    """How far MedFocus is ahead of every other entry on test cases in a metric, over all and by source."""
     results = ranking.Results.of(
         records.read_table("data/scores/scores.parquet", records.SCORES), load_cases(Path("data"))
     )
     how = resampling(Path("data/board/board.parquet"))
     tracks = ["all", *(f"source={source}" for source in params.load().sources)]
     leads = {
-        t: {row["entry"]: row for row in ranking.lead(results, entry, t, "test", metric="iou", **how)} for t in tracks
+        t: {row["entry"]: row for row in ranking.lead(results, entry, t, "test", metric=metric, **how)} for t in tracks
     }
     shown = []
     for other in leads["all"]:
@@ -227,9 +310,9 @@ def lead(entry: str = "medfocus") -> str:
             {f"`{entry}` less": f"`{other}`"} | dict(zip(["all", *(t[7:] for t in tracks[1:])], cells, strict=True))
         )
     return (
-        "## MedFocus against the others\n\n"
+        f"## MedFocus against the others: {scoring.METRICS[metric].label}\n\n"
         + table(shown)
-        + f"\n\n*`medground compare {entry} --split test --metric iou`. Paired differences of mean IoU with 95 % "
+        + f"\n\n*`medground compare {entry} --split test --metric {metric}`. Paired differences of the mean with 95 % "
         "intervals of the bootstrap over patients, each pair by itself.*"
     )
 
