@@ -27,7 +27,8 @@ def main() -> None:
     cases = verify(samples, answers, taught, seeds=p.verify.seeds, agreement=p.verify.agreement)
     rows = retention(cases)
     how: Resampling = {"level": p.rank.level, "resamples": p.rank.resamples, "seed": p.seed}
-    kinds = causes.by_control(cases, partial(share_interval, **how))
+    regions = {(sample["source"], sample["index"]): sample["regions"] for sample in samples}
+    kinds = causes.by_control(cases, partial(share_interval, **how), regions)
     cases = causes.pair(cases, {model: causes.family(model) for model in p.models}, p.verify.pairs, p.seed)
     cases = draw(cases, p.verify.max_per_group, p.seed)
     made_from = {"seed": p.seed, "settings": {"verify": vars(p.verify)}}

@@ -169,8 +169,17 @@ def exported(case: Mapping) -> dict:
     return {name: None if name in hidden else value for name, value in case.items()}
 
 
+def share_inside(cause: Sequence[Box], regions: Sequence[Box]) -> float:
+    """The share of a cause's area, 0..1, that lies in regions; boxes in native pixels."""
+    width, height = (int(np.ceil(max(box[side] for box in (*cause, *regions)))) for side in (2, 3))
+    of_cause, of_regions = (fill(map(as_box, boxes), height, width) for boxes in (cause, regions))
+    return float((of_cause & of_regions).sum() / max(of_cause.sum(), 1))
+
+
 def by_control(
-    cases: Iterable[Mapping], share: Callable[[Sequence[float], Sequence[str]], tuple[float, float]]
+    cases: Iterable[Mapping],
+    share: Callable[[Sequence[float], Sequence[str]], tuple[float, float]],
+    regions: Mapping[tuple[str, int], Sequence[Box]],
 ) -> dict[str, dict]:
     """What the filter did to the answers of each kind of cause, before any are drawn.
 
@@ -178,6 +187,10 @@ def by_control(
     ``verified`` how many of the right ones have the cause that the control says, of ``known`` whose parts are known;
     ``rejected`` counts right answers by the first gate that they fail. ``kept_of_right`` comes with its interval
     ``low``, ``high``, which ``share`` computes from ones and zeros and the patient of each.
+
+    The filter proves that the expert's *region* causes an answer: of a mark that happens to lie there, it should keep
+    the case. ``outside`` has the same numbers of the right answers alone whose cause is verified and does not lie in
+    ``regions`` of ``(source, index)`` for its greater part: the finding for honest ones, no place for global ones.
     """
     groups: dict[str, list[Mapping]] = defaultdict(list)
     for case in cases:
@@ -188,18 +201,20 @@ def by_control(
         right = [case for case in rows if case["right"]]
         flipped = [case for case in right if case["flipped"] > 0]
         stayed = [case for case in flipped if case["stayed_removed"] > 0 and case["stayed_normal"] > 0]
-        kept = [case for case in right if case["reason"] in ("kept", "surplus")]
-        held = [float(case["reason"] in ("kept", "surplus")) for case in right]
-        low, high = share(held, [case["patient_id"] for case in right]) if right else (0.0, 1.0)
+        kept = [case for case in right if _held(case)]
+        elsewhere = [
+            case
+            for case in right
+            if case["verified"]
+            and share_inside(case["cause"], regions[case["source"], case["index"]]) < 0.5  # of no place: none of it
+        ]
         found[control] = {
             "asked": len(rows),
             "right": len(right),
             "flipped": len(flipped),
             "stayed": len(stayed),
-            "kept": len(kept),
-            "kept_of_right": round(len(kept) / max(len(right), 1), 4),
-            "low": round(low, 4),
-            "high": round(high, 4),
+            **_kept_of(right, share),
+            "outside": {"right": len(elsewhere), **_kept_of(elsewhere, share)},
             "known": sum(case["verified"] is not None for case in right),
             "verified": sum(bool(case["verified"]) for case in right),
             "rejected": {
@@ -210,3 +225,21 @@ def by_control(
             },
         }
     return found
+
+
+def _held(case: Mapping) -> bool:
+    return case["reason"] in ("kept", "surplus")
+
+
+def _kept_of(
+    right: Sequence[Mapping], share: Callable[[Sequence[float], Sequence[str]], tuple[float, float]]
+) -> dict[str, float]:
+    """How many of some right answers the filter kept, their share, and its interval."""
+    held = [float(_held(case)) for case in right]
+    low, high = share(held, [case["patient_id"] for case in right]) if right else (0.0, 1.0)
+    return {
+        "kept": int(sum(held)),
+        "kept_of_right": round(sum(held) / max(len(right), 1), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }

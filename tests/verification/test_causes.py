@@ -20,6 +20,7 @@ from medground.verification.causes import (
     family,
     pair,
     probes,
+    share_inside,
 )
 from medground.verification.gates import draw, verify
 
@@ -167,7 +168,8 @@ def test_the_draw_of_verified_cases_takes_those_of_pairs_first():
 
 
 def test_the_filters_errors_by_kind_of_cause():
-    found = by_control(cases(40), share_interval)
+    regions = {("s", index): FINDING for index in range(40)}
+    found = by_control(cases(40), share_interval, regions)
     honest, shortcut = found["honest"], found["shortcut"]
     assert (honest["asked"], honest["right"], honest["kept"], honest["kept_of_right"]) == (80, 80, 80, 1.0)
     assert honest["verified"] == honest["known"] == 80 and honest["high"] == 1
@@ -177,8 +179,22 @@ def test_the_filters_errors_by_kind_of_cause():
     assert (shortcut["low"], shortcut["high"]) == (0, pytest.approx(1 - 0.025 ** (1 / 40), abs=1e-4))
     stopped = [case | {"flipped": 1, "stayed_removed": 1, "stayed_normal": 0} for case in cases(40)]
     stopped = [case | {"kept": False, "reason": "not stayed"} for case in stopped]
-    rejected = by_control(stopped, share_interval)["shortcut"]["rejected"]
+    rejected = by_control(stopped, share_interval, regions)["shortcut"]["rejected"]
     assert rejected["background normal"] == 80 and sum(rejected.values()) == 80
+
+
+def test_a_mark_inside_the_experts_region_is_no_error_of_the_filter():
+    """The filter shows that the region causes the answer, which it does where the mark lies there."""
+    around = [(70.0, 0.0, 100.0, 40.0)]  # the letter, and not the finding
+    assert (share_inside(LETTER, around), share_inside(FINDING, around), share_inside([], around)) == (1, 0, 0)
+    assert share_inside([(0.0, 0.0, 10.0, 10.0)], [(0.0, 0.0, 10.0, 4.0), (0.0, 2.0, 10.0, 5.0)]) == 0.5
+    regions = {("s", index): around if index < 10 else FINDING for index in range(40)}
+    found = by_control([case | {"kept": True, "reason": "kept"} for case in cases(40)], share_interval, regions)
+    assert (found["shortcut"]["right"], found["shortcut"]["kept"]) == (80, 80)
+    assert (found["shortcut"]["outside"]["right"], found["shortcut"]["outside"]["kept"]) == (60, 60)
+    assert found["honest"]["outside"]["right"] == 20  # the films whose region does not hold the finding
+    unverified = [case | {"verified": False, "cause": None} for case in cases(40)]
+    assert by_control(unverified, share_interval, regions)["shortcut"]["outside"]["right"] == 0
 
 
 def test_what_is_published_of_a_test_case_gives_no_cause_away():
