@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from medground.geometry import Letterbox, area, box_of, fill, hull, intersect, resample
+from medground.geometry import Letterbox, area, as_box, box_of, fill, hull, intersect, resample
 
 
 def test_boxes():
@@ -21,6 +21,33 @@ def test_mask_and_box_are_inverse():
     assert mask.sum() == area(box) and box_of(mask) == box
     assert box_of(np.zeros((3, 3), bool)) is None
     assert fill([(-5, -5, 100, 100)], 4, 5).all()
+
+
+def test_a_pixel_belongs_to_a_box_that_holds_its_centre_the_first_edge_included():
+    expected = np.zeros((10, 12), bool)
+    expected[:2, :3] = True
+    for box in ((-3.0, -2.0, 3.0, 2.0), (0.5, 0.5, 3.5, 2.5), (-9.0, -9.0, 2.51, 1.51)):
+        assert np.array_equal(fill([box], 10, 12), expected), box
+    assert not fill([(0.6, 0.0, 1.4, 9.0), (-9.0, -9.0, -3.0, -3.0), (20.0, 0.0, 30.0, 9.0)], 10, 12).any()
+
+
+def test_a_box_has_four_numbers_and_any_overlap_has_area():
+    assert as_box(np.array([1, 2, 3, 4])) == (1, 2, 3, 4)
+    for numbers in ((1, 2, 3), (1, 2, 3, 4, 5)):
+        with pytest.raises(ValueError, match="values to unpack"):
+            as_box(numbers)
+    assert intersect((0, 0, 4, 4), (0, 4, 4, 8)) is None and intersect((0, 0, 4, 4), (1, 5, 3, 8)) is None
+    assert intersect((0, 0, 4, 4), (3, 3, 3, 9)) is None and area((0, 5, 4, 2)) == 0 and area((4, 5, 1, 2)) == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(3, 3000), (3000, 3), (1, 1), (5, 7)])
+def test_the_thinnest_film_keeps_a_pixel_and_lies_in_the_middle(width, height):
+    letterbox = Letterbox.fit(width, height, 224)
+    canvas = letterbox.apply(np.full((height, width), 255, np.uint8))
+    rows, columns = np.flatnonzero(canvas.any(1)), np.flatnonzero(canvas.any(0))
+    drawn = max(1, round(224 * width / max(width, height))), max(1, round(224 * height / max(width, height)))
+    assert (columns.size, rows.size) == drawn
+    assert (columns[0], rows[0]) == ((224 - drawn[0]) // 2, (224 - drawn[1]) // 2) == (letterbox.left, letterbox.top)
 
 
 @pytest.mark.parametrize(("width", "height"), [(352, 416), (2544, 3056), (416, 352), (100, 100)])
@@ -71,6 +98,15 @@ def test_resample_over_an_extent_beyond_the_film():
     columns = np.arange(8) * 5 - 7.5  # the cells' centres
     values = resample(np.tile(columns, (3, 1)), (-10, 0, 30, 12), 12, 20)
     np.testing.assert_allclose(values, np.tile(np.arange(20) + 0.5, (12, 1)), atol=1e-9)
+
+
+def test_resample_holds_what_is_outermost_and_keeps_single_precision():
+    grid = np.array([[1.0, 5.0], [3.0, 7.0]])
+    values = resample(grid, (0, 0, 4, 4), 4, 4)
+    assert values.dtype == np.float64 and resample(grid.astype(np.float32), (0, 0, 4, 4), 4, 4).dtype == np.float32
+    corners = [values[0, 0], values[0, -1], values[-1, 0], values[-1, -1]]
+    assert corners == [1, 5, 3, 7] and values[1, 1] == 1 + 0.25 * 4 + 0.25 * 2
+    np.testing.assert_array_equal(resample(np.array([[2.0]]), (0, 0, 9, 9), 3, 3), np.full((3, 3), 2.0))
 
 
 def test_nan_spreads():

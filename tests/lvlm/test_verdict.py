@@ -54,6 +54,10 @@ RELEASED = Path(__file__).parents[2] / "shared" / "golden" / "released_direct.js
         ("There is evidence of a mass.", "yes"), ("A mass. There is no evidence.", "no"),
         ("A mass is not present", "no"),
         ("I cannot see whether a mass is present", "unparsable"), ("No it is", "no"),
+        ("Yes, though others read it as no, I think", "yes"), ("No, though others read it as yes, I think", "no"),
+        ("One may say: yes, though others read it as no, I think", "unparsable"),
+        ("The answer is no, since yes, I looked " + "at all of it " * 12, "no"),  # far from the end, near the start
+        ("A word. " * 30 + "The answer is no, since yes, I looked", "no"),
     ],
 )  # fmt: skip
 def test_verdicts(text, verdict):
@@ -61,10 +65,26 @@ def test_verdicts(text, verdict):
 
 
 @pytest.mark.parametrize(
-    ("text", "start"), [("İ Yes", 2), ("no", 0), ("yes, yes", 5), ("unclear", -1), ("no mass", -1)]
-)
+    ("text", "start"), [
+        ("İ Yes", 2), ("no", 0), ("yes, yes", 5), ("unclear", -1), ("no mass", -1), ("<think>no</think>Yes", 17),
+        ("yes or no: no", 11), ("Yes, though others read it as no, I think", 0),
+    ],
+)  # fmt: skip
 def test_where_the_word_starts(text, start):
     assert find_verdict(text)[1] == start
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, ("unparsable", -1)), ("unclear", ("unparsable", -1)), ("yes, yes", ("yes", 5)),
+        ("yes or no?", ("both", 7)),
+        ("no, then yes it is", ("both", 9)), ("Yes or no", ("no", 7)), ("no: no", ("no", 4)),
+        ("noyes", ("unparsable", -1)),
+    ],
+)  # fmt: skip
+def test_where_the_word_starts_as_published(text, found):
+    assert find_verdict(text, "published") == found
 
 
 def test_prompts_are_the_papers():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from medground.errors import MedgroundError
-from medground.scoring import box_metrics, boxes_from_heatmap
+from medground.scoring import box_metrics, boxes, boxes_from_heatmap
 from medground.scoring.boxes import invalid
 
 DATA = Path(__file__).parents[1] / "data"
@@ -104,6 +104,22 @@ def test_any_map_gives_boxes_within_it(heat, protocol):
 def test_medground_ignores_the_unit_of_the_map(seed, unit):
     heat = np.random.default_rng(seed).integers(0, 4, (30, 40)).astype(float)
     assert boxes_from_heatmap(heat * unit) == boxes_from_heatmap(heat)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=40))
+def test_the_threshold_is_the_quantile_of_numpy(values):
+    ranked = np.sort(np.array(values))
+    assert boxes._quantile(ranked) == pytest.approx(np.quantile(ranked, 0.9), rel=1e-9, abs=1e-6)
+
+
+def test_a_tenth_of_what_stands_above_the_least_value_is_kept():
+    heat = np.zeros((50, 60))
+    heat[10:30, 5:25] = np.arange(1, 401).reshape(20, 20)  # what is at the least value does not count
+    assert boxes_from_heatmap(heat) == [(5, 28, 25, 30)]  # the two hottest rows of twenty
+    assert boxes_from_heatmap(heat - 7.0) == [(5, 28, 25, 30)]
+    heat[10:30, 5:25] = 5  # all above it are alike
+    assert boxes_from_heatmap(heat) == [(5, 10, 25, 30)]
 
 
 def test_wrong_input_is_named():

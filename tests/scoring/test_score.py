@@ -8,6 +8,7 @@ from medground import records
 from medground.errors import MedgroundError
 from medground.geometry import Letterbox, area, intersect
 from medground.scoring import METRICS, score_case, score_entry
+from medground.scoring.score import MAX_BOXES, MAX_CELLS, attribution_problem, canvases, render
 
 WIDTH, HEIGHT = 448, 320  # scored on a canvas of 224 x 160
 LOCALISED = [metric.name for metric in METRICS.that_need("regions")]
@@ -58,6 +59,58 @@ def test_boxes_keep_their_order(protocol):
     assert worst_first["hit"] == 0
     assert worst_first["average_precision"] == pytest.approx(0.5)
     assert (best_first["energy"], worst_first["energy"]) == pytest.approx((2 / 3, 1 / 3), abs=1e-6)
+
+
+def test_of_overlapping_boxes_the_better_one_lies_on_top():
+    canvas = canvases(448, 320)["medground"]  # pixels of two
+    boxes = [(40.0, 40.0, 80.0, 80.0), (60.0, 40.0, 120.0, 80.0), (20.0, 20.0, 160.0, 100.0)]
+    heat, problem = render({"boxes": boxes}, canvas)
+    expected = np.zeros((160, 224))
+    expected[10:50, 10:80], expected[20:40, 30:60], expected[20:40, 20:40] = 1 / 3, 2 / 3, 1
+    np.testing.assert_allclose(heat, expected, atol=1e-6)
+    assert problem is None
+
+
+def test_one_box_off_the_film_leaves_the_others_as_they_are():
+    row = score_case({"boxes": [REGIONS[0], (900.0, 0.0, 950.0, 20.0)]}, WIDTH, HEIGHT, REGIONS)
+    assert row["problem"] is None and row["iou"] == row["hit"] == 1
+
+
+def test_at_the_limits_of_an_attribution():
+    film = (0.0, 0.0, float(WIDTH), float(HEIGHT))
+    assert attribution_problem({"boxes": REGIONS * MAX_BOXES}, film) is None
+    assert attribution_problem({"boxes": REGIONS * (MAX_BOXES + 1)}, film) == "more than 100 boxes"
+    wide = np.arange(MAX_CELLS, dtype=np.float32)
+    whole = {"grid": wide, "grid_height": 1, "grid_width": MAX_CELLS}
+    assert attribution_problem(whole, film) is None
+    longer = {"grid": np.append(wide, 1), "grid_height": 1, "grid_width": MAX_CELLS + 1}
+    assert "more than 1,048,576 cells" in attribution_problem(longer, film)
+    for values, rows, columns in ((10, 3, 3), (8, 3, 3), (9, 0, 9), (9, -3, -3), (9, 9, 0)):
+        row = score_case(
+            {"grid": np.arange(values), "grid_height": rows, "grid_width": columns}, WIDTH, HEIGHT, REGIONS
+        )
+        assert row["problem"] == f"the grid has {values} values, not {rows} x {columns}"
+    assert attribution_problem({"boxes": [(0.0, 0.0, 9.0)]}, film) == "a box has not four numbers"
+    assert attribution_problem({"boxes": [None]}, film) == "a box has not four numbers"
+
+
+def test_a_region_in_the_last_corner_is_found_there():
+    corner = [(WIDTH - 0.5, HEIGHT - 0.5, float(WIDTH), float(HEIGHT))]
+    heat = np.zeros((HEIGHT // 2, WIDTH // 2))
+    heat[-1, -1] = 1
+    assert score_case(grid(heat), WIDTH, HEIGHT, corner)["hit"] == 1
+    assert score_case(grid(heat[::-1, ::-1]), WIDTH, HEIGHT, corner)["hit"] == 0
+
+
+@pytest.mark.parametrize("cells", [500, 1000, 1003, 1343])
+def test_blocks_of_cells_stay_in_their_place_even_where_they_do_not_divide_the_map(cells):
+    """A ramp of the place in pixels is the same ramp at any number of cells."""
+    ramp = (np.arange(cells) + 0.5) * 224 / cells
+    canvas = canvases(448, 320)["medground"]
+    heat, _ = render(grid(np.tile(ramp, (7, 1))), canvas)
+    np.testing.assert_allclose(heat[:, 4:-4], np.tile(np.arange(224) + 0.5, (160, 1))[:, 4:-4], atol=0.02)
+    tall, _ = render(grid(np.tile(ramp[:, None] * 160 / 224, (1, 7))), canvas)
+    np.testing.assert_allclose(tall[4:-4], np.tile(np.arange(160)[:, None] + 0.5, (1, 224))[4:-4], atol=0.02)
 
 
 def test_the_whole_film_scores_the_share_of_the_regions():
