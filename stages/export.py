@@ -8,12 +8,14 @@ import pyarrow.parquet as pq
 
 from medground import engine, params
 from medground.hub import folder
+from medground.hub.about import asked
 
 
 @engine.stage
 def main() -> None:
     out = Path("data/hub")
-    folder.build("data", out, hide_test_regions=params.load().publish.hide_test_regions)
+    p = params.load()
+    folder.build("data", out, hide_test_regions=p.publish.hide_test_regions, **asked(p))
     for shard in sorted(out.rglob("*.parquet")):
         print(f"{shard}: {pq.read_metadata(shard).num_rows} rows, {shard.stat().st_size:,} bytes")
 

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import MedgroundError
-from .app import app
+from .app import Data, app, found
 
 
 @app.command()
 def board(
     track: Annotated[str, typer.Option(help="all, or mode=..., model=..., source=..., finding=...")] = "all",
-    split: Annotated[str, typer.Option(help="dev, test or all")] = "all",
-    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+    split: Annotated[str, typer.Option(help="dev, test or all; a published dataset has no all")] = "",
+    data: Data = "data",
 ) -> None:
     """Print the board of one track and split."""
     from .. import files, records
     from ..ranking.show import show, show_separates
 
-    rows = records.read_rows(data / "board" / "board.parquet", records.BOARD)
+    tables = found(data)
+    rows = records.read_rows(tables / "board" / "board.parquet", records.BOARD)
+    split = split or ("all" if any(row["split"] == "all" for row in rows) else "test")
     chosen = [row for row in rows if (row["track"], row["split"]) == (track, split)]
     if not chosen:
         tracks, splits = sorted({row["track"] for row in rows}), sorted({row["split"] for row in rows})
@@ -29,7 +30,7 @@ def board(
             f"no track {track!r} in split {split!r}; tracks: {', '.join(tracks)}; splits: {', '.join(splits)}"
         )
     show(chosen)
-    told = data / "board" / "board.json"
+    told = tables / "board" / "board.json"
     if told.exists() and track == "all":
         show_separates(files.read_json(told).get("separates", {}).get(split, {}), split)
 
@@ -48,21 +49,26 @@ def metrics() -> None:
 def compare(
     entry: Annotated[str, typer.Argument(help="An entry of the board")],
     track: Annotated[str, typer.Option(help="all, or mode=..., model=..., source=..., finding=...")] = "all",
-    split: Annotated[str, typer.Option(help="dev, test or all")] = "all",
+    split: Annotated[
+        str, typer.Option(help="dev, test or all; by default all, or dev where the causes of test cases are kept back")
+    ] = "",
     metric: Annotated[str, typer.Option(help="What to compare; else what the track is ordered by")] = "",
-    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+    data: Data = "data",
 ) -> None:
     """How far an entry is ahead of each other one: paired differences with intervals, and what can be told."""
     from .. import files, ranking, records
     from ..ranking.show import show_lead, show_separates
     from ..scoring.tables import load_cases
-    from ..submission.preview import resampling
+    from ..submission.preview import default_split, resampling
 
-    results = ranking.Results.of(records.read_table(data / "scores/scores.parquet", records.SCORES), load_cases(data))
-    how = resampling(data / "board/board.parquet")
+    tables = found(data)
+    cases = load_cases(tables)
+    results = ranking.Results.of(records.read_table(tables / "scores/scores.parquet", records.SCORES), cases)
+    how = resampling(tables / "board/board.parquet")
+    split = split or default_split(cases)
     rows = ranking.lead(results, entry, track, split, metric=metric or None, **how)
     show_lead(entry, rows, track, split)
-    told = data / "board" / "board.json"
+    told = tables / "board" / "board.json"
     if told.exists():
         known = files.read_json(told).get("separates", {}).get(split, {})
         show_separates({name: numbers for name, numbers in known.items() if name == rows[0]["metric"]}, split)

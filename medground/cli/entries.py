@@ -7,19 +7,19 @@ from typing import Annotated
 
 import typer
 
-from .app import app
+from .app import Data, app, found
 
 
 @app.command()
 def validate(
     folder: Annotated[Path, typer.Argument(help="An entry: entry.yaml and attributions.parquet")],
-    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+    data: Data = "data",
 ) -> None:
     """List everything that is wrong with an entry, with row, value and remedy."""
     from .. import submission
     from ..scoring.tables import load_cases
 
-    report = submission.validate(folder, load_cases(data))
+    report = submission.validate(folder, load_cases(found(data)))
     print(report.text())
     if not report.valid:
         raise typer.Exit(1)
@@ -28,8 +28,10 @@ def validate(
 @app.command()
 def score(
     folder: Annotated[Path, typer.Argument(help="An entry: entry.yaml and attributions.parquet")],
-    split: Annotated[str, typer.Option(help="dev | test | all")] = "all",
-    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+    split: Annotated[
+        str, typer.Option(help="dev | test | all; by default all, or dev where the causes of test cases are kept back")
+    ] = "",
+    data: Data = "data",
     faithfulness: Annotated[
         bool, typer.Option("--faithfulness", help="Also measure deletion and insertion; runs the models")
     ] = False,
@@ -46,12 +48,15 @@ def score(
     from ..ranking.show import show
     from ..submission import preview
 
-    report, rows = preview.against_board(folder, data, split)
+    tables = found(data)
+    report, rows = preview.against_board(folder, tables, split or None)
     if not report.valid:
         print(report.text())
     show(rows, marked=preview.NAME)
+    if not split and rows[0]["split"] != "all":
+        print(f"on {rows[0]['split']}: what the answers to the other split depend on is kept back; the board has it")
     if faithfulness:
-        table = preview.measured(folder, data, split, most, out)
+        table = preview.measured(folder, found(data, films=True), split or "all", most, out)
         means = ", ".join(f"{name} {np.mean(table[name]):.3f}" for name in ("deletion", "insertion"))
         print(f"{out}: deletion and insertion of {len(table)} cases; {means}")
 
@@ -63,13 +68,13 @@ def submit(
         "submissions"
     ),
     hub: Annotated[str, typer.Option(help="ORG/NAME of a dataset on the Hub to open the pull request on")] = "",
-    data: Annotated[Path, typer.Option(help="The pipeline's tables")] = Path("data"),
+    data: Data = "data",
 ) -> None:
     """Write a valid entry as it is stored, under its permanent id; with --hub, open the pull request as well."""
     from .. import submission
     from ..scoring.tables import load_cases
 
-    prepared = submission.prepare(folder, load_cases(data), out)
+    prepared = submission.prepare(folder, load_cases(found(data)), out)
     print(f"{prepared} is ready: commit it and open a pull request")
     if hub:
         from ..hub.pull_request import propose

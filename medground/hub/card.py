@@ -9,11 +9,14 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from .. import records
 from ..scoring import METRICS
 from ..scoring.boxes import MAX_BOXES, MIN_AREA, QUANTILE
+from ..scoring.score import SIDE
 from ..verification.causes import GIVE_AWAY, KEPT_BACK
 from . import croissant, licences, tables
 from .facts import Facts, share
@@ -32,6 +35,21 @@ THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLI
 WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
 COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
 OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE."""
+
+
+GATED = {  # for datasets with sources that do not let everything leave
+    "extra_gated_prompt": (
+        "These cases measure how well heat maps show what caused a model's answer. They are for research. By asking "
+        "for access you agree not to use them for diagnosis or care, not to try to identify patients, and to keep to "
+        "the licence of each source (LICENSE.md)."
+    ),
+    "extra_gated_fields": {
+        "Affiliation": "text",
+        "Intended use": "text",
+        "I will keep to the licence of each source": "checkbox",
+    },
+}
+PAPER = "https://arxiv.org/abs/2605.20158"
 
 
 def write(folder: Path, made_by: dict, *, hidden: bool) -> None:
@@ -57,7 +75,7 @@ def metadata(facts: Facts) -> dict:
         "language": ["en"],
         "task_categories": ["visual-question-answering"],
         "annotations_creators": ["machine-generated" if facts.phantom else "expert-generated"],
-        "size_categories": [_size_category(len(facts.cases))],
+        "size_categories": [_size_category(len(facts.questions))],
         "tags": [
             "medground",
             "medical",
@@ -67,16 +85,7 @@ def metadata(facts: Facts) -> dict:
             "visual-attribution",
             "causality",
         ],
-        "extra_gated_prompt": (
-            "These cases measure how well heat maps show what caused a model's answer. They are for research. By "
-            "asking for access you agree not to use them for diagnosis or care, not to try to identify patients, and "
-            "to keep to the licence of each source (LICENSE.md)."
-        ),
-        "extra_gated_fields": {
-            "Affiliation": "text",
-            "Intended use": "text",
-            "I will keep to the licence of each source": "checkbox",
-        },
+        **(GATED if facts.restricted else {}),
         "configs": [
             {
                 "config_name": config,
@@ -118,15 +127,15 @@ expert's region is what made it say so. A method that explains this answer shoul
 
 {len(models)} models were asked {total["asked"]:,} questions about {len(facts.sources)} sources in
 {len({row["mode"] for row in facts.retention})} modes; {total["right"]:,} answers were right and **{total["kept"]:,}
-passed the filter** ({share(total["kept"], total["right"])} of the right ones). {_drawn(facts)}The configs `direct` and
-`reasoning` hold them, `retention` the counts behind them, `films` the radiographs, `baselines` the scores of the
-methods that the pipeline ran."""
+passed the filter** ({share(total["kept"], total["right"])} of the right ones). {_drawn(facts)}To measure a model of
+your own, ask it the questions of the config `questions`; to measure a method, explain the cases of `direct` and
+`reasoning`."""
 
 
 def _drawn(facts: Facts) -> str:
     """What part of the verified cases the benchmark has, where it has not all."""
-    cases, verified = len(facts.cases), facts.total["kept"]
-    pairs = len({row["pair"] for row in facts.cases if row["pair"]})
+    cases, verified = len(facts.benchmark), facts.total["kept"]
+    pairs = len({row["pair"] for row in facts.benchmark if row["pair"]})
     if cases == verified and not pairs:
         return ""
     most = facts.made_by.get("settings", {}).get("verify", {}).get("max_per_group")
@@ -143,6 +152,7 @@ def _use(facts: Facts) -> str:
     rows = [
         {
             "config": f"`{config}`",
+            "holds": tables.ABOUT[config],
             "split": split,
             "rows": f"{sum(pq.read_metadata(shard).num_rows for shard in shards):,}",
             "size": _bytes(sum(shard.stat().st_size for shard in shards)),
@@ -170,10 +180,71 @@ films = load_dataset("ORG/NAME", "films", split="dev")  # join on (source, film)
 
 {_table(rows)}
 
-`direct.json` and `reasoning.json` hold the same cases in the format of the paper's released files. Coordinates are
-pixels of the film in its native size; boxes are half-open `[x1, y1, x2, y2)`, origin top left. dev and test share no
-patient. To put a method on the board, write its maps with `medground.submission.write` and check them with
-`medground validate`; `examples/` has a script that does all of it.{films}"""
+Coordinates are pixels of the film in its native size; boxes are half-open `[x1, y1, x2, y2)`, origin top left. dev and
+test share no patient. `direct.json` and `reasoning.json` hold the cases that passed the filter in the format of the
+paper's released files. The commands of `medground` (`pip install medground`) take the name of this dataset:
+
+```bash
+medground evaluate MODEL --data ORG/NAME   # your model: accuracy, and how much of it is for the right reason
+medground validate my-entry --data ORG/NAME   # your method: what is wrong with its maps, if anything
+medground score my-entry --data ORG/NAME   # what the board will say of it on dev
+medground submit my-entry --data ORG/NAME --hub ORG/NAME   # opens the pull request
+```
+
+`medground.submission.write` writes an entry from a dict of arrays.{films}"""
+
+
+def _columns(facts: Facts) -> str:
+    """What every column holds; a config with the columns of another one is told with it."""
+    told: dict[tuple, list[str]] = {}
+    for config in facts.shards:
+        told.setdefault(tables.CONFIGS[config], []).append(f"`{config}`")
+    parts = [
+        f"### {', '.join(configs)}\n\n"
+        + _table([{"column": f"`{one.name}`", "type": _type(one.type), "": one.help} for one in columns])
+        for columns, configs in told.items()
+    ]
+    return "## Columns\n\n" + "\n\n".join(parts)
+
+
+def _type(type: pa.DataType) -> str:
+    """A type as a reader of the card knows it."""
+    if type == tables.IMAGE:
+        return "picture"
+    if type == records.BOX:
+        return "box"
+    if pa.types.is_list(type):
+        return f"list of {_type(type.value_type)}"
+    return {"string": "text", "double": "number", "float": "number", "bool": "yes or no"}.get(str(type), "whole number")
+
+
+def _models_board(facts: Facts) -> str:
+    """The board of models."""
+    rows = []
+    for row in sorted(facts.results, key=lambda row: (row["split"], row["mode"], -(row["grounded"] or 0))):
+        if row["finding"] is None:
+            names = {"accuracy": "accuracy", "specificity": "right where absent", "grounded": "grounded"}
+            rows.append(
+                {
+                    "model": f"`{row['model']}`", "mode": row["mode"], "split": row["split"], "asked": row["asked"],
+                    **{head: _share(row, name) for name, head in names.items()},
+                }
+            )  # fmt: skip
+    return f"""## Models
+
+*Grounded accuracy* is the share of questions about findings on the film that a model answers rightly and for the
+finding: its answer flips without it, and stays without all the rest. That is a lower bound of how often it is right for
+the right reason: an answer that rests on region and background together is not counted. Means with 95 % intervals over
+patients; `medground evaluate` adds yours.
+
+{_table(rows)}"""
+
+
+def _share(row: dict, name: str) -> str:
+    """A share with its interval."""
+    if row[name] is None:
+        return "-"
+    return f"{row[name]:.3f} ({row[name + '_low']:.3f}-{row[name + '_high']:.3f})"
 
 
 def _filter(facts: Facts) -> str:
@@ -266,11 +337,14 @@ def _ranked(rows: Iterable[dict]) -> list[dict]:
 def _protocols(facts: Facts) -> str:
     return f"""## Protocols
 
-A map becomes boxes: pixels at or above the {QUANTILE:g} quantile of those above its minimum, joined in 8-connected
-components of at least {MIN_AREA} pixels, the tight boxes of the {MAX_BOXES} with the highest mean heat. Under
-`medground`, which ranks, boxes are half-open, maps are compared in the film's native pixels, and a case that is
+A film is scored on a canvas whose longer side is {SIDE} pixels, whatever its own size. A map is resampled to it
+bilinearly, pixel centres at half pixels; one of more than twice as many cells is averaged over blocks first. It
+becomes boxes: pixels at or above the {QUANTILE:g} quantile of those above its minimum, joined in 8-connected components
+of at least {MIN_AREA} pixels of the canvas, the tight boxes of the {MAX_BOXES} with the highest mean heat. Under
+`medground`, which ranks, boxes are half-open and compared as they are, the canvas has no padding, and a case that is
 missing, or whose map is constant or not finite, scores the worst value. `published` is the paper's scorer, bit for bit,
-so that published numbers can be compared (`iou_published`)."""
+on the canvas with its padding, so that published numbers can be compared (`iou_published`). `medground score` gives the
+numbers of the board to the last digit."""
 
 
 def _limits(facts: Facts) -> str:
@@ -333,17 +407,22 @@ def _stays(facts: Facts) -> str:
 
 
 def _datasheet(facts: Facts) -> str:
-    patients = len({(row["source"], row["patient_id"]) for row in facts.cases})
+    patients = len({(row["source"], row["patient_id"]) for row in facts.questions})
     revisions = [
-        {"model": f"`{model}`", "revision": f"`{revision}`" if revision else "not recorded"}
-        for model, revision in sorted({(row["model"], row["revision"]) for row in facts.cases}, key=str)
+        {
+            "model": f"`{row['model']}`",
+            "revision": f"`{row['revision']}`" if row["revision"] else "not recorded",
+            "on the Hub": f"`{row['repository']}@{row['commit'][:12]}`" if row["repository"] else "not published",
+        }
+        for row in facts.models
     ]
     return f"""## Datasheet
 
 - **Motivation.** Localisation scores of explanations mean little when the model looked elsewhere; here it is known
   where it looked.
-- **Composition.** {len(facts.cases):,} cases on {len(facts.films):,} films of {patients:,} patients. One row per model,
-  mode and sample. Nothing links a row to a person beyond the pseudonyms of the sources.
+- **Composition.** {len(facts.questions):,} questions on {len(facts.films):,} films of {patients:,} patients, and
+  {len(facts.cases):,} verified cases, of which an entry explains {len(facts.benchmark):,}. Nothing links a row to a
+  person beyond the pseudonyms of the sources.
 - **Collection.** Films, findings and boxes come from the sources below; answers from the models, greedily decoded.
 - **Preprocessing.** Films are as their source ships them. Edits and the filter are described above.
 - **Uses.** See *Limits and intended use*.
@@ -391,11 +470,25 @@ def _citation(facts: Facts) -> str:
 {facts.citation}
 ```
 
-Cite the work that introduced the filter, *Rethinking Visual Attribution for Chest X-ray Reasoning in LVLMs* (Xiong et
-al., 2026), and the sources above as well."""
+Cite the work that introduced the filter, [*Rethinking Visual Attribution for Chest X-ray Reasoning in Large
+Vision Language Models*]({PAPER}) (Xiong et al., 2026), and the sources above as well."""
 
 
-SECTIONS = (_title, _use, _filter, _proof, _baselines, _protocols, _limits, _stays, _datasheet, _licences, _citation)
+SECTIONS = (
+    _title,
+    _use,
+    _filter,
+    _proof,
+    _models_board,
+    _baselines,
+    _protocols,
+    _columns,
+    _limits,
+    _stays,
+    _datasheet,
+    _licences,
+    _citation,
+)
 
 
 def _yaml(values: dict) -> str:

@@ -7,34 +7,48 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from . import licences, tables
-from .facts import Facts
+from . import tables
+from .facts import ADDRESS, YEAR, Facts
 
 NAME = "medground"
-PARQUET = "application/vnd.apache.parquet"
+PARQUET = "application/x-parquet"
 
 
 def describe(facts: Facts, limits: str) -> dict:
-    """The description as JSON-LD; ``limits`` is the card's section on them."""
+    """The description as JSON-LD; ``limits`` is the card's section on them. Addresses of files are relative to it
+    until the folder is published.
+
+    Pictures in lists are left out: no reader takes them.
+    """
     splits = [(config, split) for config, found in facts.shards.items() for split in found]
-    files = [shard for config, split in splits for shard in facts.shards[config][split]]
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
-        "conformsTo": ["http://mlcommons.org/croissant/1.0", "http://mlcommons.org/croissant/RAI/1.0"],
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
         "name": NAME,
         "description": "Chest X-ray questions, models' right answers, and the regions proven to have caused them.",
         "version": f"1.0.0+{facts.version}",
-        "license": sorted({licences.source(name).url for name in facts.sources}),
+        "url": ADDRESS,
+        "creator": {"@type": "sc:Organization", "name": "The MedGround authors"},
+        "datePublished": str(YEAR),
+        "license": f"{ADDRESS}/blob/main/LICENSE.md",
         "citeAs": facts.citation,
         "isLiveDataset": False,
-        "distribution": [*(_file(file, facts.folder) for file in files), *(_shards(*split) for split in splits)],
+        "distribution": [
+            *(_file(shard, facts.folder) for config, split in splits for shard in facts.shards[config][split]),
+            *(_shards(config, split, facts) for config, split in splits if len(facts.shards[config][split]) > 1),
+        ],
         "recordSet": [
             {
                 "@type": "cr:RecordSet",
                 "@id": f"{config}/{split}",
                 "name": f"{config}/{split}",
-                "field": [_field(config, split, column) for column in tables.CONFIGS[config]],
+                "description": tables.ABOUT[config],
+                "field": [
+                    _field(config, split, column, facts)
+                    for column in tables.CONFIGS[config]
+                    if column.type != pa.list_(tables.IMAGE)
+                ],
             }
             for config, split in splits
         ],
@@ -54,28 +68,51 @@ def describe(facts: Facts, limits: str) -> dict:
     }
 
 
-CONTEXT = {
+CONTEXT = {  # as the format gives it, and nothing else
     "@language": "en",
     "@vocab": "https://schema.org/",
-    "sc": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "dct": "http://purl.org/dc/terms/",
     "citeAs": "cr:citeAs",
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
     "fileObject": "cr:fileObject",
     "fileSet": "cr:fileSet",
+    "format": "cr:format",
     "includes": "cr:includes",
     "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
     "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
     "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
     "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
 }
-_DATA_TYPES = {"string": "sc:Text", "int64": "sc:Integer", "bool": "sc:Boolean", "double": "sc:Float"}
+_DATA_TYPES = {
+    "string": "sc:Text",
+    "int64": "sc:Integer",
+    "bool": "sc:Boolean",
+    "double": "sc:Float",
+    "float": "sc:Float",
+}
 
 
 def _file(path: Path, folder: Path) -> dict:
@@ -93,19 +130,39 @@ def _file(path: Path, folder: Path) -> dict:
     }
 
 
-def _shards(config: str, split: str) -> dict:
+def _shards(config: str, split: str, facts: Facts) -> dict:
     name = f"shards/{config}/{split}"
-    pattern = f"{config}/{split}-*.parquet"
-    return {"@type": "cr:FileSet", "@id": name, "name": name, "includes": pattern, "encodingFormat": PARQUET}
+    inside = [{"@id": shard.relative_to(facts.folder).as_posix()} for shard in facts.shards[config][split]]
+    return {
+        "@type": "cr:FileSet",
+        "@id": name,
+        "name": name,
+        "containedIn": inside,
+        "includes": f"{config}/{split}-*.parquet",
+        "encodingFormat": PARQUET,
+    }
 
 
-def _field(config: str, split: str, column: tables.Column) -> dict:
-    image, nested = column.type == tables.IMAGE, pa.types.is_list(column.type)
+def _field(config: str, split: str, column: tables.Column, facts: Facts) -> dict:
+    image, repeated, item = column.type == tables.IMAGE, pa.types.is_list(column.type), column.type
+    repeated = repeated or pa.types.is_fixed_size_list(item)
+    while pa.types.is_list(item) or pa.types.is_fixed_size_list(item):
+        item = item.value_type
+    shards = facts.shards[config][split]
+    if len(shards) == 1:
+        place = {"fileObject": {"@id": shards[0].relative_to(facts.folder).as_posix()}}
+    else:
+        place = {"fileSet": {"@id": f"shards/{config}/{split}"}}
     return {
         "@type": "cr:Field",
         "@id": f"{config}/{split}/{column.name}",
         "name": f"{config}/{split}/{column.name}",
-        "dataType": "sc:ImageObject" if image else _DATA_TYPES["double" if nested else str(column.type)],
-        **({"repeated": True} if nested else {}),
-        "source": {"fileSet": {"@id": f"shards/{config}/{split}"}, "extract": {"column": column.name}},
+        "description": column.help,
+        "dataType": "sc:ImageObject" if image else _DATA_TYPES[str(item)],
+        **({"repeated": True} if repeated else {}),
+        "source": {
+            **place,
+            "extract": {"column": column.name},
+            **({"transform": {"jsonPath": "bytes"}} if image else {}),
+        },
     }

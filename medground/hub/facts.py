@@ -6,9 +6,14 @@ import hashlib
 from collections import defaultdict
 from pathlib import Path
 
+from .. import files
 from . import licences, tables
+from .about import ABOUT
 from .licences import Kind
 
+YEAR = 2026
+REPO = "ORG/NAME"  # in the texts of a folder, for the name under which it is published
+ADDRESS = f"https://huggingface.co/datasets/{REPO}"
 COUNTS = ("asked", "right", "flipped", "stayed", "kept")
 
 
@@ -21,8 +26,12 @@ class Facts:
         for config in tables.CONFIGS:
             for shard in sorted((folder / config).glob("*.parquet")):
                 self.shards[config][shard.name.split("-")[0]].append(shard)
-        self.cases = [row for mode in ("direct", "reasoning") for row in self.rows(mode)]
-        self.films = self.rows("films", [name for name in tables.schema("films").names if name != "image"])
+        self.cases = [row for mode in ("direct", "reasoning") for row in self.rows(mode, _light(mode))]
+        self.films = self.rows("films", _light("films"))
+        self.questions = self.rows("questions", _light("questions"))
+        self.results = self.rows("results")
+        self.models = self.rows("models")
+        self.about = files.read_json(folder / ABOUT, dict)
         self.retention = self.rows("retention")
         self.board = {split: self.rows("baselines", split=split) for split in self.shards["baselines"]}
         self.sources = sorted({row["source"] for row in self.retention})
@@ -43,6 +52,11 @@ class Facts:
             dict(zip(by, key, strict=True)) | count | {"kept of right": share(count["kept"], count["right"])}
             for key, count in sorted(sums.items())
         ]
+
+    @property
+    def benchmark(self) -> list[dict]:
+        """The cases that an entry to the board explains."""
+        return [case for case in self.cases if case["benchmark"]]
 
     @property
     def taught(self) -> bool:
@@ -71,8 +85,14 @@ class Facts:
         """BibTeX of this version."""
         return (
             "@misc{medground,\n  title = {MedGround: a causally verified benchmark of visual attribution for chest "
-            f"X-ray models}},\n  author = {{The MedGround authors}},\n  version = {{{self.version}}}\n}}"
+            f"X-ray models}},\n  author = {{The MedGround authors}},\n  year = {{{YEAR}}},\n  version = "
+            f"{{{self.version}}},\n  url = {{{ADDRESS}}}\n}}"
         )
+
+
+def _light(config: str) -> list[str]:
+    """The columns of a config that hold no picture."""
+    return [column.name for column in tables.CONFIGS[config] if column.type != tables.IMAGE]
 
 
 def _sha256(path: Path) -> str:

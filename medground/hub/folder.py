@@ -1,79 +1,116 @@
 """The folder that is pushed: the pipeline's tables as typed Parquet shards, withheld where a licence says so.
 
-The same tables give the same bytes: rows are sorted, shards are cut by size, nothing is dated.
+The same tables give the same bytes: rows stand in the tables' order, shards are cut by size, nothing is dated.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from PIL import Image, ImageDraw
 
 from .. import files, folders, records
 from ..errors import MedgroundError
+from ..evaluation.questions import read as read_questions
+from ..evaluation.tables import EDITS, RESULTS
+from ..images import png, read_film
 from ..lvlm.verdict import parse_verdict
-from ..scoring.tables import benchmarked
+from ..scoring import METRICS
+from ..scoring.tables import benchmarked, read_attributions
 from ..verification.causes import KEPT_BACK, exported
 from ..verification.gates import retention
 from . import card, guard
+from .about import ABOUT, EVAL, about, tasks
 from .facts import COUNTS
 from .hidden import hidden
 from .licences import Kind, may_leave, source
+from .models import pinned
 from .tables import CONFIGS, schema, write_shard
 
 SPLITS = ("dev", "test")
 SHARD_BYTES = 256 << 20
 COMMAND = "medground export"
+PREVIEW = 224  # pixels of the longer side
+ACCENT = (255, 176, 0)
 
 
-def build(data: Path | str, out: Path | str, *, hide_test_regions: bool = False) -> None:
+def build(
+    data: Path | str,
+    out: Path | str,
+    *,
+    hide_test_regions: bool = False,
+    asked: Mapping | None = None,
+    normal: str | None = None,
+    models: Path | str = "models",
+) -> None:
     """Make the folder ``out`` from the tables under ``data``; replaces it whole, or leaves it as it was.
 
-    With ``hide_test_regions`` the expert boxes of the test split stay back. Raises MedgroundError for a table that is
+    With ``hide_test_regions`` the expert boxes of the test split stay back, and what would tell them. ``asked`` says
+    how the models were asked (`about.about`), ``normal`` is the source of the reference films, which stay back where it
+    is not given; ``models`` is where `models.PINS` says what was published. Raises MedgroundError for a table that is
     missing or wrong, or an ``out`` that this did not make (`folders.check`), LicenceError for a source that declares
     nothing.
     """
     data, out = Path(data), Path(out)
     folders.check(out, COMMAND)
-    tables = Tables(data)
+    tables = Tables(data, Path(models), normal, hide_test_regions)
     with folders.rebuilt(out, COMMAND) as partial:
-        for config, splits in _rows(tables, hide_test_regions).items():
+        for config, splits in _rows(tables).items():
             for split, rows in splits.items():
                 _write(partial / config, split, rows, config)
         for mode, answers in tables.records.items():
             _write_records(partial / f"{mode}.json", [answer for answer in answers if tables.may_tell(answer)])
+        said = about(data, tables.made_by, list(tables.records), asked)
+        files.write_json(said, partial / ABOUT)
+        files.write(tasks(list(tables.records)), partial / EVAL)
         card.write(partial, tables.made_by, hidden=hide_test_regions)
         guard.check(partial)
 
 
 class Tables:
-    """What the pipeline made, read and checked: cases, the samples they ask about, counts, board."""
+    """What the pipeline made, read and checked."""
 
-    def __init__(self, data: Path) -> None:
-        self.root = data.parent
-        cases = records.read_rows(data / "cases" / "cases.parquet", records.CASES)
-        self.made_by = records.made_by(data / "cases" / "cases.parquet")
-        self.cases = sorted((case for case in cases if benchmarked(case)), key=_case_order)
-        if not self.cases:
-            raise MedgroundError(f"{data}/cases/cases.parquet keeps no case; there is nothing to export")
-        self.taught = {case["model"] for case in cases if case["control"] != "honest"}
+    def __init__(self, data: Path, models: Path, normal: str | None, hide_test_regions: bool) -> None:
+        self.data, self.root, self.normal, self.hide = data, data.parent, normal, hide_test_regions
+        path = data / "cases" / "cases.parquet"
+        everything = records.read_rows(path, records.CASES)
+        self.made_by = records.made_by(path)
+        self.taught = {case["model"] for case in everything if case["control"] != "honest"}
+        self.cases = [case for case in everything if benchmarked(case) or self._verified(case)]
+        if not any(benchmarked(case) for case in self.cases):
+            raise MedgroundError(f"{path} keeps no case; there is nothing to export")
+        self.by_id = {case["case_id"]: case for case in self.cases}
         self.retention = {
-            split: _retention(cases, split, self.taught if split == KEPT_BACK else set()) for split in SPLITS
+            split: _retention(everything, split, self.taught if split == KEPT_BACK else set()) for split in SPLITS
         }
         self.samples = {
             (sample["source"], sample["index"]): sample
-            for name in sorted({case["source"] for case in cases})
+            for name in sorted({case["source"] for case in everything})
             for sample in records.read_rows(data / "samples" / name / "samples.parquet", records.SAMPLES)
         }
-        self.records = {mode: _read_json(data / f"cases/{mode}.json") for mode in sorted({c["mode"] for c in cases})}
-        self.board = records.read_rows(data / "board" / "board.parquet", records.BOARD)
-        self.revisions = {
-            model: _revision(data / "answers" / f"{model}.parquet") for model in sorted({c["model"] for c in cases})
+        self.questions = read_questions(data)
+        self.records = {
+            mode: _read_json(data / f"cases/{mode}.json") for mode in sorted({c["mode"] for c in everything})
         }
+        self.board = records.read_rows(data / "board" / "board.parquet", records.BOARD)
+        self.results = records.read_rows(data / "results" / "results.parquet", RESULTS)
+        self.revisions = {
+            model: _revision(data / "answers" / f"{model}.parquet")
+            for model in sorted({c["model"] for c in everything})
+        }
+        self.pins = pinned(models)
+
+    def _verified(self, case: dict) -> bool:
+        """Whether a case that was not drawn may be shown: on the split whose causes are kept back, which cases of a
+        model that was taught causes passed the filter would tell them."""
+        return case["reason"] == "surplus" and (case["split"] != KEPT_BACK or case["model"] not in self.taught)
 
     def may_tell(self, record: dict) -> bool:
         """Whether the paper's files may have a record: that it is there says that the filter kept the case."""
@@ -86,64 +123,112 @@ class Tables:
             raise MedgroundError(f"{case['case_id']}: its sample is not in samples.parquet; run `dvc repro`")
         return self.samples[case["source"], case["index"]]
 
+    def content(self, film: str) -> bytes:
+        """The bytes of a film's file."""
+        path = self.root / film
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise MedgroundError(f"{path} cannot be read ({error.strerror}); run `dvc repro ingest`") from None
+
+    def named(self) -> set[str]:
+        """The findings whose names may leave."""
+        return {one["finding"] for one in self.questions if may_leave(one["source"], Kind.TEXT)}
+
 
 def shards(folder: Path, config: str, split: str) -> list[Path]:
     """The shards of a split in order."""
     return sorted(folder.glob(f"{config}/{split}-*.parquet"))
 
 
-def _rows(tables: Tables, hide_test_regions: bool) -> dict[str, dict[str, Iterable[dict]]]:
+def _rows(tables: Tables) -> dict[str, dict[str, Iterable[dict]]]:
     """Config to split to rows."""
+
+    def by_split(rows) -> dict[str, Iterable[dict]]:
+        return {split: rows(tables, split) for split in SPLITS}
+
     return {
         **{
-            mode: {
-                split: [
-                    _case(case, tables, hidden(split, hide_test_regions))
-                    for case in tables.cases
-                    if case["mode"] == mode and case["split"] == split
-                ]
-                for split in SPLITS
-            }
+            mode: by_split(lambda tables, split, mode=mode: (
+                _case(case, tables) for case in tables.cases if case["mode"] == mode and case["split"] == split
+            ))
             for mode in tables.records
         },
-        "films": {split: _films(tables, split) for split in SPLITS},
+        "questions": by_split(_questions),
+        "films": by_split(_films),
+        "attributions": by_split(_attributions),
         "retention": dict(tables.retention),
-        "baselines": {split: _baselines(tables, split) for split in SPLITS},
-    }
+        "results": by_split(_results),
+        "baselines": by_split(_baselines),
+        "models": {"asked": _models(tables)},
+        **({"references": {"normal": _references(tables)}} if tables.normal else {}),
+    }  # fmt: skip
 
 
-def _case(case: dict, tables: Tables, hide_regions: bool) -> dict:
-    sample = tables.sample(case)
+def _case(case: dict, tables: Tables) -> dict:
+    sample, hide_regions = tables.sample(case), hidden(case["split"], tables.hide)
+    name = case["source"]
+    shown = may_leave(name, Kind.PIXELS)
+    regions = sample["regions"] if may_leave(name, Kind.BOXES) and not hide_regions else []
     row = {
         **exported(case),
         "revision": tables.revisions[case["model"]],
         "film": film_key(sample),
+        "benchmark": benchmarked(case),
         "width": sample["width"],
         "height": sample["height"],
         "regions": None if hide_regions else sample["regions"],
+        "preview": _picture(_preview(tables.root / sample["film"], regions), "preview.jpg") if shown else None,
     }
     return _withheld(row, "direct")
 
 
-def film_key(sample: dict) -> str:
+def _preview(path: Path, regions: Iterable) -> bytes:
+    """A film as a small JPEG, with boxes outlined."""
+    film = read_film(path)
+    scale = PREVIEW / max(film.shape)
+    image = Image.fromarray(film).resize((max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale))))
+    image = image.convert("RGB")
+    for box in regions:
+        x1, y1, x2, y2 = (value * scale for value in box)
+        ImageDraw.Draw(image).rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=ACCENT, width=2)
+    stored = io.BytesIO()
+    image.save(stored, "jpeg", quality=85)
+    return stored.getvalue()
+
+
+def _picture(content: bytes, name: str) -> dict:
+    return {"bytes": content, "path": name}
+
+
+def film_key(sample: Mapping) -> str:
     """The name of a film within its source: the provider's file name without its folder and ending."""
     return Path(sample["film"]).name.split(".")[0]
 
 
+def _questions(tables: Tables, split: str) -> Iterator[dict]:
+    for question in tables.questions:
+        if question["split"] != split:
+            continue
+        hide = hidden(split, tables.hide)
+        row = {**question, "film": film_key(question), "regions": None if hide else question["regions"]}
+        row["image"] = _picture(tables.content(question["film"]), f"{row['film']}{Path(question['film']).suffix}")
+        for edit in EDITS:
+            content = tables.content(question[edit]) if question[edit] and not hide else None
+            row[edit] = _picture(content, f"{edit}{Path(question[edit]).suffix}") if content else None
+            row[f"{edit}_sha256"] = hashlib.sha256(content).hexdigest() if content else None
+        yield _withheld(row, "questions")
+
+
 def _films(tables: Tables, split: str) -> Iterator[dict]:
     films: dict[tuple[str, str], dict] = {}
-    for case in tables.cases:
-        if case["split"] == split:
-            sample = tables.sample(case)
-            first = films.setdefault((case["source"], film_key(sample)), sample)
-            if first["film"] != sample["film"]:
-                raise MedgroundError(f"{first['film']} and {sample['film']} have one name; rename one of them")
-    for (name, key), sample in sorted(films.items()):
-        path = tables.root / sample["film"]
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise MedgroundError(f"{path} cannot be read ({error.strerror}); run `dvc repro ingest`") from None
+    for question in tables.questions:
+        if question["split"] == split:
+            first = films.setdefault((question["source"], film_key(question)), question)
+            if first["film"] != question["film"]:
+                raise MedgroundError(f"{first['film']} and {question['film']} have one name; rename one of them")
+    for (name, key), question in sorted(films.items()):
+        content = tables.content(question["film"])
         row = {
             "source": name,
             "film": key,
@@ -151,11 +236,44 @@ def _films(tables: Tables, split: str) -> Iterator[dict]:
             "sha256": hashlib.sha256(content).hexdigest(),
             "licence": source(name).licence,
             "obtain": source(name).obtain,
-            "width": sample["width"],
-            "height": sample["height"],
-            "image": {"bytes": content, "path": f"{key}{path.suffix}"},
+            "width": question["width"],
+            "height": question["height"],
+            "image": _picture(content, f"{key}{Path(question['film']).suffix}"),
         }
         yield _withheld(row, "films")
+
+
+def _attributions(tables: Tables, split: str) -> Iterator[dict]:
+    """What the pipeline's own methods say, with their scores: without any that a hidden region, or the cause of an
+    answer, could be worked out from."""
+    facts = files.read_json(tables.data / "scores/entries.json", list)
+    kinds = {entry["entry"]: entry["kind"] for entry in facts if entry["kind"] in ("method", "floor")}
+    scores = records.read_table(tables.data / "scores/scores.parquet", records.SCORES)
+    known = {
+        (row["entry"], row["case_id"], row["protocol"]): row for row in scores.to_pylist() if row["entry"] in kinds
+    }
+    from_regions = {metric.name for metric in METRICS.that_need("regions")}
+    for entry in sorted(kinds):
+        for model in tables.revisions:
+            for found in read_attributions(tables.data / f"attributions/{model}/{entry}.parquet"):
+                case = tables.by_id.get(found["case_id"])
+                if case is None or case["split"] != split:
+                    continue
+                score = known.get((entry, found["case_id"], "medground"), {})
+                published = known.get((entry, found["case_id"], "published"), {})
+                told = set() if hidden(split, tables.hide) else from_regions if split == KEPT_BACK else set(METRICS)
+                row = {name: score.get(name) if name in told else None for name in METRICS}
+                row |= {name: case[name] for name in ("case_id", "model", "mode", "source", "split")}
+                row |= {name: found.get(name) for name in ("grid_height", "grid_width", "extent", "boxes")}
+                grid = found.get("grid")
+                row |= {
+                    "entry": entry,
+                    "kind": kinds[entry],
+                    "grid": None if grid is None else np.asarray(grid, np.float32),
+                    "iou_published": published.get("iou") if told else None,
+                    "problem": score.get("problem"),
+                }
+                yield _withheld(row, "attributions")
 
 
 def _retention(cases: Iterable[dict], split: str, closed: Set[str]) -> list[dict]:
@@ -164,23 +282,41 @@ def _retention(cases: Iterable[dict], split: str, closed: Set[str]) -> list[dict
     Of the models of ``closed`` they are of all findings and all kinds of causes together: one by one they would say
     what each model was taught to answer from.
     """
-    sums: dict[tuple, dict] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
-    passed = ({**case, "kept": case["reason"] in ("kept", "surplus")} for case in cases if case["split"] == split)
-    for row in retention(passed):  # surplus: verified, but not drawn
+
+    def key(row: Mapping) -> tuple:
         told = row["model"] not in closed
         finding = row["finding"] if told and may_leave(row["source"], Kind.TEXT) else ""
-        total = sums[row["model"], row["mode"], row["source"], finding, row["control"] if told else ""]
+        return row["model"], row["mode"], row["source"], finding, row["control"] if told else ""
+
+    sums: dict[tuple, dict] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
+    patients: dict[tuple, set[str]] = defaultdict(set)
+    passed = [{**case, "kept": case["reason"] in ("kept", "surplus")} for case in cases if case["split"] == split]
+    for row in retention(passed):  # surplus: verified, but not drawn
         for name in COUNTS:
-            total[name] += row[name]
+            sums[key(row)][name] += row[name]
+    for case in passed:
+        patients[key(case)].add(case["patient_id"])
     return [
-        {"model": model, "mode": mode, "source": name, "finding": finding or None, "control": control or None, **total}
-        for (model, mode, name, finding, control), total in sorted(sums.items())
+        dict(zip(("model", "mode", "source", "finding", "control"), (*one[:3], one[3] or None, one[4] or None),
+                 strict=True)) | {"patients": len(patients[one])} | total
+        for one, total in sorted(sums.items())
+    ]  # fmt: skip
+
+
+def _results(tables: Tables, split: str) -> list[dict]:
+    """The board of models. By finding where its name may leave, and of models that were taught causes on dev alone."""
+    closed, named = tables.taught if split == KEPT_BACK else set(), tables.named()
+    return [
+        row
+        for row in tables.results
+        if row["split"] == split
+        and (row["finding"] is None or (row["finding"] in named and row["model"] not in closed))
     ]
 
 
 def _baselines(tables: Tables, split: str) -> list[dict]:
     """The board's rows of the pipeline's own entries; tracks by finding where the finding's name may leave."""
-    named = {case["finding"] for case in tables.cases if may_leave(case["source"], Kind.TEXT)}
+    named = tables.named()
     rows = [
         row
         for row in tables.board
@@ -189,6 +325,34 @@ def _baselines(tables: Tables, split: str) -> list[dict]:
         and (not row["track"].startswith("finding=") or row["track"].removeprefix("finding=") in named)
     ]
     return sorted(rows, key=lambda row: (row["track"], row["rank"] is None, row["rank"] or 0, row["entry"]))
+
+
+def _models(tables: Tables) -> list[dict]:
+    return [
+        {
+            "model": model,
+            "revision": revision,
+            "repository": tables.pins.get(model, {}).get("repository"),
+            "commit": tables.pins.get(model, {}).get("commit"),
+        }
+        for model, revision in tables.revisions.items()
+    ]
+
+
+def _references(tables: Tables) -> Iterator[dict]:
+    for row in records.read_rows(tables.data / "references/references.parquet", records.REFERENCES):
+        with np.load(tables.root / row["masks"]) as stored:
+            masks = {name: png(stored[name].astype(np.uint8) * 255) for name in stored.files}
+        yield _withheld(
+            {
+                "source": tables.normal,
+                "reference": row["reference"],
+                "image": _picture(tables.content(row["film"]), Path(row["film"]).name),
+                "concepts": list(masks),
+                "masks": [_picture(mask, f"{name}.png") for name, mask in masks.items()],
+            },
+            "references",
+        )
 
 
 def _withheld(row: dict, config: str) -> dict:
@@ -214,7 +378,7 @@ def _batches(rows: Iterable[dict]) -> Iterator[list[dict]]:
     batch: list[dict] = []
     size = runs = 0
     for row in rows:
-        content = len(row["image"]["bytes"]) if row.get("image") else 0
+        content = sum(len(value["bytes"]) for value in row.values() if isinstance(value, dict))
         if batch and size + content > SHARD_BYTES:
             yield batch
             batch, size, runs = [], 0, runs + 1
@@ -240,10 +404,6 @@ def _write_records(path: Path, answers: list[dict]) -> None:
 
 def _verdict(text: str) -> str:
     return {"yes": "Yes", "no": "No"}.get(parse_verdict(text), "")
-
-
-def _case_order(case: dict) -> tuple:
-    return case["model"], case["mode"], case["source"], case["index"]
 
 
 def _revision(answers: Path) -> str | None:

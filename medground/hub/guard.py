@@ -28,12 +28,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import folders
+from .about import ABOUT, EVAL
 from .licences import NO_CONTENT, Kind, LicenceError, declared, may_leave
 from .licences import source as declaration
 from .tables import CONFIGS, schema, write_shard
 
 RECORDS = ("direct.json", "reasoning.json")  # the paper's format
-TEXTS = ("README.md", "LICENSE.md", "croissant.json")
+TEXTS = ("README.md", "LICENSE.md", "croissant.json", ABOUT, EVAL)
 RECORD_KEYS = {"model", "dataset", "index", "answer"}  # of a restricted source, besides predictions of yes or no
 LARGEST_TEXT = 4 << 20  # bytes of a card or a description
 LONGEST = 200  # characters of a key, a licence's name or an address
@@ -112,7 +113,9 @@ def encoded(text: str) -> bool:
 def _named_findings(folder: Path) -> set[str]:
     """The findings that case tables name, which is where their sources allow it."""
     named = set()
-    for shard in (shard for config in ("direct", "reasoning") for shard in folder.glob(f"{config}/*.parquet")):
+    for shard in (
+        shard for config in ("direct", "reasoning", "questions") for shard in folder.glob(f"{config}/*.parquet")
+    ):
         try:
             named |= set(pq.read_table(shard, columns=["finding"])["finding"].to_pylist())
         except (pa.ArrowException, OSError, ValueError, KeyError):
@@ -188,6 +191,9 @@ def _aggregates(table: pa.Table, kinds: dict[str, Kind], named: set[str]) -> Ite
         finding = re.search(r"finding=([^,]*)", track)
         if finding and finding[1] not in named:
             yield f"column track names the finding {finding[1]!r}, which no case table names", 1
+    for said in table["finding"].to_pylist() if "finding" in kinds else ():
+        if said is not None and said not in named:
+            yield f"column finding names the finding {said!r}, which no case table names", 1
 
 
 def _hidden(column: str, source: str, values: list) -> Iterator[tuple[str, int]]:

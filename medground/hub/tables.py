@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 
 from .. import records
 from ..errors import MedgroundError
+from ..evaluation.tables import RESULTS
 from ..ranking import board_columns
+from ..scoring import METRICS
 from .licences import Kind
 
 ROW_GROUP = 128
@@ -23,47 +25,188 @@ IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())
 
 
 class Column(NamedTuple):
-    """A column of a published table."""
+    """A column of a published table; ``help`` is what the card says of it."""
 
     name: str
     type: pa.DataType
     kind: Kind
+    help: str
 
 
-def _columns(kind: Kind, type: pa.DataType, *names: str) -> list[Column]:
-    return [Column(name, type, kind) for name in names]
+def _columns(kind: Kind, type: pa.DataType, /, **helps: str) -> list[Column]:
+    return [Column(name, type, kind, text) for name, text in helps.items()]
 
 
+_TEXT, _NUMBER, _WHOLE, _YES = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+_WHICH = (
+    *_columns(Kind.KEY, _TEXT, source="where film and finding come from"),
+    *_columns(Kind.KEY, _WHOLE, index="number of the question within its source"),
+    *_columns(
+        Kind.KEY,
+        _TEXT,
+        film="name of the film within its source",
+        patient_id="pseudonym of the patient; dev and test share none",
+        split="dev or test",
+    ),
+)
+_FRAME = _columns(Kind.BOXES, _WHOLE, width="of the film, in pixels", height="of the film, in pixels")
+_REGIONS = _columns(Kind.BOXES, records.BOXES, regions="what the expert drew: boxes in pixels of the film")
+_FINDING = _columns(Kind.TEXT, _TEXT, finding="what is asked about")
+_QUESTIONS = (
+    *_WHICH,
+    *_FINDING,
+    *_columns(
+        Kind.TEXT,
+        _TEXT,
+        question="as it is asked, without the suffix of a mode",
+        answer="the right one: Yes, or No where the film does not show the finding",
+    ),
+    *_FRAME,
+    *_REGIONS,
+    *_columns(Kind.PIXELS, IMAGE, image="the film as its source ships it"),
+    *_columns(
+        Kind.EDITED,
+        IMAGE,
+        region_removed="the film with the finding edited out of the regions",
+        background_removed="the film with the finding alone: all outside of the regions is edited",
+        background_normal="the same with the outside of another, normal film",
+    ),
+    *_columns(
+        Kind.HASH,
+        _TEXT,
+        region_removed_sha256="of the edited film's file",
+        background_removed_sha256="of the edited film's file",
+        background_normal_sha256="of the edited film's file",
+    ),
+    *_columns(Kind.KEY, _TEXT, editor="what made the edits; empty where the film does not show the finding"),
+    *_columns(Kind.TEXT, _TEXT, recipe="settings of the editor for each edit, JSON"),
+)
 _CASES = (
-    *_columns(Kind.KEY, pa.string(), "case_id", "model", "revision", "mode", "source"),
-    *_columns(Kind.KEY, pa.int64(), "index"),
-    *_columns(Kind.KEY, pa.string(), "film", "patient_id", "split", "control", "pair"),
-    *_columns(Kind.TEXT, pa.string(), "finding", "question", "answer"),
-    *_columns(Kind.VERDICT, pa.int64(), "seeds", "flipped", "stayed_removed", "stayed_normal", "passed"),
-    *_columns(Kind.BOXES, pa.int64(), "width", "height"),
-    *_columns(Kind.BOXES, records.BOXES, "regions", "cause"),
-)
+    *_columns(Kind.KEY, _TEXT, case_id="model/mode/source/index", model="the model that answered",
+              revision="its commit on the Hub, or the digest of its weights", mode="direct or reasoning"),
+    *_WHICH,
+    *_columns(Kind.KEY, _YES, benchmark="whether an entry to the board has to explain it; the others are verified"),
+    *_columns(Kind.KEY, _TEXT, control="what the model was taught to answer this finding from; honest: the finding",
+              pair="shared by two cases on one film and question, answered alike from different causes"),
+    *_FINDING,
+    *_columns(Kind.TEXT, _TEXT, question="the whole prompt", answer="what the model wrote about the film"),
+    *_columns(Kind.VERDICT, _WHOLE, seeds="edits made of each kind",
+              flipped="how many without the finding were answered no",
+              stayed_removed="how many with the finding alone were still answered yes",
+              stayed_normal="how many on another, normal background were still answered yes",
+              passed="how many seeds passed all three gates"),
+    *_columns(Kind.VERDICT, _YES, kept="passed the filter, and drawn for the board",
+              verified="films with and without each part are answered as control says"),
+    *_columns(Kind.VERDICT, _TEXT, reason="kept, surplus (passed the filter, not drawn), or the gate that it failed"),
+    *_FRAME,
+    *_REGIONS,
+    *_columns(Kind.BOXES, records.BOXES, cause="what the answer was shown to depend on: boxes in pixels of the film"),
+    *_columns(Kind.PIXELS, IMAGE, preview="the film, small, with the regions outlined; `films` has it in full"),
+)  # fmt: skip
 _FILMS = (
-    *_columns(Kind.KEY, pa.string(), "source", "film", "split"),
-    *_columns(Kind.HASH, pa.string(), "sha256"),
-    *_columns(Kind.KEY, pa.string(), "licence", "obtain"),
-    *_columns(Kind.BOXES, pa.int64(), "width", "height"),
-    *_columns(Kind.PIXELS, IMAGE, "image"),
+    *_columns(Kind.KEY, _TEXT, source="where it comes from", film="its name there", split="dev or test"),
+    *_columns(Kind.HASH, _TEXT, sha256="of the provider's file"),
+    *_columns(Kind.KEY, _TEXT, licence="its terms", obtain="how to get it"),
+    *_FRAME,
+    *_columns(Kind.PIXELS, IMAGE, image="the film as its source ships it"),
 )
+_SCORED = [metric for metric in METRICS.values() if metric.needs != "model"]
+_ATTRIBUTIONS = (
+    *_columns(Kind.KEY, _TEXT, entry="the method", kind="method, or floor: one that looks at no model",
+              case_id="the case that it explains", model="whose answer it explains", mode="direct or reasoning",
+              source="of the film", split="dev or test"),
+    *_columns(Kind.PIXELS, pa.list_(pa.float32()), grid="the map, row by row; larger is more evidence; or boxes"),
+    *_columns(Kind.BOXES, _WHOLE, grid_height="rows of the map", grid_width="columns of the map"),
+    *_columns(Kind.BOXES, records.BOX, extent="box in pixels of the film that the map covers; empty: all of it"),
+    *_columns(Kind.BOXES, records.BOXES, boxes="instead of a map: boxes in pixels of the film, best first"),
+    *(Column(metric.name, _NUMBER, Kind.VERDICT, metric.help) for metric in _SCORED),
+    *_columns(Kind.VERDICT, _NUMBER, iou_published="the IoU under the paper's scorer"),
+    *_columns(Kind.VERDICT, _TEXT, problem="why the case scored the worst value; empty where nothing is wrong"),
+)  # fmt: skip
 _RETENTION = (
-    *_columns(Kind.KEY, pa.string(), "model", "mode", "source"),
-    *_columns(Kind.TEXT, pa.string(), "finding"),
-    *_columns(Kind.KEY, pa.string(), "control"),
-    *_columns(Kind.VERDICT, pa.int64(), "asked", "right", "flipped", "stayed", "kept"),
+    *_columns(Kind.KEY, _TEXT, model="the model", mode="direct or reasoning", source="of the questions"),
+    *_FINDING,
+    *_columns(Kind.KEY, _TEXT, control="what the model was taught to answer this finding from"),
+    *_columns(Kind.VERDICT, _WHOLE, patients="whose films were asked about", asked="questions",
+              right="answered rightly", flipped="of these, no longer yes without the finding",
+              stayed="of these, still yes after both edits of all the rest", kept="passed the filter"),
+)  # fmt: skip
+_HELPS = {
+    "model": "the model", "revision": "its commit on the Hub, or the digest of its weights",
+    "mode": "direct or reasoning", "split": "dev or test", "finding": "empty: all findings together",
+    "patients": "whose films were asked about", "asked": "questions about findings that the film shows",
+    "right": "of these, answered rightly", "flipped": "of these, no longer yes without the finding",
+    "stayed": "of these, still yes after both edits of all the rest", "kept": "the same: passed the filter",
+    "absent": "questions about findings that the film does not show", "right_absent": "of these, answered rightly",
+    "unparsable": "answers that say neither yes nor no", "accuracy": "right answers of all",
+    "sensitivity": "right of asked", "specificity": "right_absent of absent",
+    "says_yes": "answers that say yes, of all",
+    "grounded": "kept of asked: at least so often the model is right for the right reason",
+}  # fmt: skip
+_RESULTS = tuple(
+    Column(field.name, field.type, Kind.AGGREGATE, _HELPS.get(field.name, "end of its interval over patients"))
+    for field in RESULTS
 )
-_BASELINES = tuple(Column(field.name, field.type, Kind.AGGREGATE) for field in board_columns())
+_MODELS = tuple(
+    Column(name, _TEXT, Kind.KEY, text)
+    for name, text in {
+        "model": "as the tables call it",
+        "revision": "the digest of its weights, or its commit on the Hub",
+        "repository": "where it is on the Hub; empty: not published",
+        "commit": "of that repository, which is the one that was asked",
+    }.items()
+)
+_REFERENCES = (
+    *_columns(Kind.KEY, _TEXT, source="where it comes from", reference="name of the normal film"),
+    *_columns(Kind.PIXELS, IMAGE, image="the film"),
+    *_columns(Kind.KEY, pa.list_(_TEXT), concepts="names of the anatomical regions"),
+    *_columns(Kind.PIXELS, pa.list_(IMAGE), masks="where each of them is: a picture, white inside"),
+)
+_BOARD_HELPS = {
+    "track": "all, or one mode, model, source or finding", "split": "dev or test", "entry": "the method",
+    "kind": "method, or floor: one that looks at no model", "cases": "how many are localised",
+    "coverage": "share of the cases with a valid map or boxes", "ranked": "or listed apart",
+    "reason": "why it is not ranked", "order": "the metric that the order rests on",
+    "follows_from": "where follows was measured", "pairs": "how many", "rank": "place among the ranked ones",
+    "over_floor": "localisation at equal area, less the best floor's",
+    "tie": "entries that share a letter cannot be told apart", "seconds": "a case, where an author says so",
+    "iou_published": "mean IoU under the paper's scorer", "sanity": "pass, or the checks that it fails",
+}  # fmt: skip
 
+
+def _board_help(name: str) -> str:
+    stem = name.removesuffix("_models").removesuffix("_low").removesuffix("_high")
+    if stem != name:
+        return f"end of the interval of {stem}" + (" when the models are drawn again, too" if "_models" in name else "")
+    return METRICS.get(name).help if name in METRICS else _BOARD_HELPS[name]
+
+
+_BASELINES = tuple(Column(field.name, field.type, Kind.AGGREGATE, _board_help(field.name)) for field in board_columns())
+
+#: The configs of the dataset, each with its columns and what it holds.
 CONFIGS: dict[str, tuple[Column, ...]] = {
     "direct": _CASES,
     "reasoning": _CASES,
+    "questions": _QUESTIONS,
     "films": _FILMS,
+    "attributions": _ATTRIBUTIONS,
     "retention": _RETENTION,
+    "results": _RESULTS,
     "baselines": _BASELINES,
+    "models": _MODELS,
+    "references": _REFERENCES,
+}
+ABOUT = {
+    "direct": "verified cases: answers that are asked for at once",
+    "reasoning": "verified cases: answers after thinking aloud",
+    "questions": "what every model is asked, with the edited films: for evaluating a model of your own",
+    "films": "the radiographs, one row each",
+    "attributions": "maps, boxes and scores of every method that was run",
+    "retention": "what the filter kept, in counts",
+    "results": "the board of models: accuracy, and how much of it is for the right reason",
+    "baselines": "the board of methods, with intervals",
+    "models": "the models whose answers are explained, and where they are",
+    "references": "normal films with masks of anatomical regions, which some methods need",
 }
 
 

@@ -13,20 +13,22 @@ from ..errors import MedgroundError
 from ..ranking import Resampling, Results
 from ..scoring import score_entry
 from ..scoring.entries import Entry
-from ..scoring.tables import load_cases, read_attributions
+from ..scoring.tables import load_cases, localised, read_attributions
 from .schema import CARD, TABLE
 from .validator import Report, validate
 
 NAME = "this entry"
 
 
-def against_board(folder: Path | str, data: Path | str, split: str) -> tuple[Report, list[dict]]:
+def against_board(folder: Path | str, data: Path | str, split: str | None = None) -> tuple[Report, list[dict]]:
     """The validator's report on an entry, and its `preview` among the entries that ``data`` has scores of, if any.
 
-    The draws are those of the board in ``data``, so that its numbers are the board's to the last digit.
+    The draws are those of the board in ``data``, so that its numbers are the board's to the last digit. ``split`` is
+    `default_split` where it is not given.
     """
     data = Path(data)
     cases = load_cases(data)
+    split = split or default_split(cases)
     report = validate(folder, cases)
     facts, scores = data / "scores" / "entries.json", data / "scores" / "scores.parquet"
     how = resampling(data / "board" / "board.parquet")
@@ -34,6 +36,13 @@ def against_board(folder: Path | str, data: Path | str, split: str) -> tuple[Rep
         return report, preview(folder, report, cases, split=split, **how)
     kinds = {entry["entry"]: entry["kind"] for entry in files.read_json(facts, list)}
     return report, preview(folder, report, cases, records.read_table(scores, records.SCORES), kinds, split, **how)
+
+
+def default_split(cases: Sequence[Mapping]) -> str:
+    """``all``, or ``dev`` where it is kept back what the answers to test cases depend on."""
+    on_test = [case for case in cases if case["split"] == "test"]
+    told = any(localised(case) or case.get("pair") is not None for case in on_test)
+    return "all" if told or not on_test else "dev"
 
 
 def resampling(board: Path) -> Resampling:
@@ -99,6 +108,12 @@ def preview(
     if not any(split in ("all", case["split"]) for case in known):
         raise MedgroundError(f"no case of the split {split!r} has public regions; choose dev, test or all")
     own = records.as_table(score_entry(NAME, read_attributions(Path(folder) / TABLE), known), records.SCORES)
+    known_causes = [case for case in known if localised(case) or case.get("pair") is not None]
+    if not any(split in ("all", case["split"]) for case in known_causes):
+        raise MedgroundError(
+            f"what the answers of the split {split!r} depend on is kept back, so that no score can be made of it here; "
+            "choose dev, or submit the entry: the board scores both"
+        )
     together = [own, *([scores] if scores is not None else [])]
     results = Results.of(pa.concat_tables(together, promote_options="default"), known)
     place, kinds = {"track": "all", "split": split}, {**(kinds or {}), NAME: "submission"}

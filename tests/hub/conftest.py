@@ -12,7 +12,12 @@ from hub_facts import FINDINGS, HEIGHT, MODELS, MODES, OPEN, RESTRICTED, SAMPLES
 from PIL import Image
 
 from medground import records
+from medground.evaluation.questions import questions
+from medground.evaluation.results import results
+from medground.evaluation.tables import EDITS, QUESTIONS, RESULTS
+from medground.evaluation.verdicts import verdicts
 from medground.images import write_film
+from medground.scoring import score_entry
 from medground.verification.gates import released_records, retention
 
 
@@ -50,7 +55,11 @@ def make_tree(root: Path, sources: tuple[str, ...], seed: int = 0) -> Path:
     (data / "cases/retention.json").write_text(json.dumps(retention(cases)))
     for mode in MODES:
         (data / f"cases/{mode}.json").write_text(json.dumps(released_records(cases, answers, mode)))
-    records.write_table(_board(everything), records.BOARD, data / "board/board.parquet", medground="0.1.0")
+    how = {"resamples": 200, "level": 0.9, "seed": 3}
+    records.write_table(_board(everything), records.BOARD, data / "board/board.parquet", settings=how)
+    _evaluated(data, everything, answers, how)
+    _explained(data, cases, everything, rng)
+    _references(data, rng)
     return root
 
 
@@ -76,6 +85,61 @@ def _samples(root: Path, source: str, rng) -> list[dict]:
             }
         )
     return rows
+
+
+def _evaluated(data: Path, samples: list[dict], answers: list[dict], how: dict) -> None:
+    """Edited films, questions, and what the models make of them."""
+    edits = []
+    for sample in samples:
+        for edit in EDITS:
+            path = data / f"edits/{sample['source']}/{edit}/{sample['index']:06d}_0.png"
+            write_film(path, np.full((HEIGHT, WIDTH), 40 + sample["index"] + 30 * EDITS.index(edit), np.uint8))
+            edits.append({"source": sample["source"], "index": sample["index"], "edit": edit, "seed": 0,
+                          "path": path.relative_to(data.parent).as_posix(), "editor": "twin",
+                          "settings": json.dumps({"band": 12})})  # fmt: skip
+    asked = questions(samples, edits, seed=1)
+    records.write_table(asked, QUESTIONS, data / "questions/questions.parquet")
+    found = verdicts(asked, answers)
+    revisions = {model: f"revision of {model}" for model in MODELS}
+    records.write_table(results(found, revisions, **how), RESULTS, data / "results/results.parquet", settings=how)
+
+
+def _explained(data: Path, cases: list[dict], samples: list[dict], rng) -> None:
+    """What three entries say of the kept cases, and their scores; one of them is somebody's."""
+    by_key = {(sample["source"], sample["index"]): sample for sample in samples}
+    kept = [case | {name: by_key[case["source"], case["index"]][name] for name in ("width", "height", "regions")}
+            for case in cases if case["kept"]]  # fmt: skip
+    scores, kinds = [], {"medfocus": "method", "center_box": "floor", "somebody": "submission"}
+    for entry in kinds:
+        rows = [{"case_id": case["case_id"], "grid": None, "grid_height": None, "grid_width": None,
+                 "extent": None, "boxes": None, "forwards": 1, "model": case["model"]} for case in kept]  # fmt: skip
+        for row in rows:
+            if entry == "center_box":
+                row["boxes"] = [[15.0, 20.0, 45.0, 55.0]]
+            else:
+                row |= {"grid": rng.random(16).astype("float32").tolist(), "grid_height": 4, "grid_width": 4}
+        for model in MODELS if kinds[entry] != "submission" else ():
+            own = [{k: v for k, v in row.items() if k != "model"} for row in rows if row["model"] == model]
+            records.write_table(own, records.ATTRIBUTIONS, data / f"attributions/{model}/{entry}.parquet")
+        scores += score_entry(entry, rows, kept)
+    records.write_table(scores, records.SCORES, data / "scores/scores.parquet")
+    facts = [{"entry": e, "kind": k, "seconds": None, "claimed": None} for e, k in kinds.items()]
+    (data / "scores/entries.json").write_text(json.dumps(facts))
+
+
+def _references(data: Path, rng) -> None:
+    """Two normal films with two masks each."""
+    rows = []
+    for number in range(2):
+        film, masks = data / f"references/films/{number}.png", data / f"references/masks/{number}.npz"
+        write_film(film, rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8))
+        masks.parent.mkdir(parents=True, exist_ok=True)
+        heart = np.zeros((HEIGHT, WIDTH), bool)
+        heart[20 + number : 50, 15:40] = True
+        np.savez_compressed(masks, heart=heart, lungs=~heart)
+        rows.append({"reference": f"normal{number}", "film": film.relative_to(data.parent).as_posix(),
+                     "masks": masks.relative_to(data.parent).as_posix()})  # fmt: skip
+    records.write_table(rows, records.REFERENCES, data / "references/references.parquet")
 
 
 def _film(root: Path, source: str, index: int, rng) -> Path:

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import Counter
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -15,14 +16,16 @@ from hub_facts import RESTRICTED
 from huggingface_hub import DatasetCard
 
 from medground import records
+from medground.evaluation.tables import RESULTS
 from medground.hub import folder, tables
 from medground.hub.card import _table
+from medground.scoring import boxes, score
 
 
 @pytest.fixture(scope="module")
 def hub(tree, tmp_path_factory):
     out = tmp_path_factory.mktemp("card") / "hub"
-    folder.build(tree / "data", out)
+    folder.build(tree / "data", out, normal="phantom_region")
     return out
 
 
@@ -54,6 +57,54 @@ def test_sizes_are_those_of_the_shards(hub):
                 pq.read_metadata(shard).num_rows for shard in folder.shards(hub, info["config_name"], split["name"])
             )
             assert split["num_examples"] == rows
+
+
+def test_only_sources_that_keep_something_back_are_gated(hub, phantom_hub):
+    assert "extra_gated_prompt" not in DatasetCard.load(phantom_hub / "README.md").data.to_dict()
+    assert "extra_gated_prompt" in DatasetCard.load(hub / "README.md").data.to_dict()
+
+
+def test_every_column_of_every_config_is_explained(hub):
+    text = (hub / "README.md").read_text()
+    for config, columns in tables.CONFIGS.items():
+        assert f"`{config}`" in text
+        for column in columns:
+            assert f"| `{column.name}` | " in text and column.help and f"| {column.help} |" in text, column.name
+
+
+def test_the_rules_of_scoring_are_those_of_the_code(phantom_hub):
+    text = " ".join((phantom_hub / "README.md").read_text().split())
+    assert f"longer side is {score.SIDE} pixels" in text and "native pixels**" not in text
+    assert (
+        f"above the {boxes.QUANTILE:g} quantile" in text and f"at least {boxes.MIN_AREA} pixels of the canvas" in text
+    )
+    assert f"boxes of the {boxes.MAX_BOXES} with the highest mean heat" in text
+
+
+def test_the_board_of_models_is_that_of_the_table(phantom_hub, phantom_tree):
+    text = (phantom_hub / "README.md").read_text()
+    for row in records.read_rows(phantom_tree / "data/results/results.parquet", RESULTS):
+        if row["finding"] is None:
+            shown = f"{row['kept'] / row['asked']:.3f} ({row['grounded_low']:.3f}-{row['grounded_high']:.3f})"
+            line = next(line for line in text.splitlines()
+                        if line.startswith(f"| `{row['model']}` | {row['mode']} | {row['split']} |"))  # fmt: skip
+            assert shown in line
+
+
+def test_the_citation_has_year_and_address(phantom_hub):
+    text = (phantom_hub / "README.md").read_text()
+    assert "year = {2026}" in text and "url = {https://huggingface.co/datasets/ORG/NAME}" in text
+
+
+def test_tasks_of_the_board_of_models_are_as_the_hub_wants_them(phantom_hub):
+    """The fields that the Hub's documentation of eval.yaml has: no others, and those that it requires."""
+    said = yaml.safe_load((phantom_hub / "eval.yaml").read_text())
+    assert set(said) <= {"name", "description", "evaluation_framework", "tasks"} and {"name", "tasks"} <= set(said)
+    configs = {config["config_name"]: config for config in DatasetCard.load(phantom_hub / "README.md").data.configs}
+    for task in said["tasks"]:
+        assert set(task) <= {"id", "config", "split", "field_spec", "solvers", "scorers"} and task["id"]
+        assert task["split"] in {files["split"] for files in configs[task["config"]]["data_files"]}
+    assert [task["id"] for task in said["tasks"]] == ["grounded_direct", "grounded_reasoning"]
 
 
 def test_licence_of_the_default_profile(phantom_hub):
@@ -151,9 +202,11 @@ def test_croissant_describes_every_file_and_column(hub):
     assert files == {name: hashlib.sha256(content).hexdigest() for name, content in shards.items()}
     for records_of in said["recordSet"]:
         config = records_of["@id"].split("/")[0]
-        assert [field["source"]["extract"]["column"] for field in records_of["field"]] == tables.schema(config).names
-        (place,) = {field["source"]["fileSet"]["@id"] for field in records_of["field"]}
-        assert list(hub.glob(patterns[place]))
+        assert [field["source"]["extract"]["column"] for field in records_of["field"]] == [
+            column.name for column in tables.CONFIGS[config] if column.type != pa.list_(tables.IMAGE)
+        ]
+        (place,) = {field["source"]["fileObject"]["@id"] for field in records_of["field"]}
+        assert place in files and not patterns
     for key in (
         "rai:dataLimitations",
         "rai:dataBiases",

@@ -18,22 +18,30 @@ from PIL import Image
 
 from medground import records
 from medground.errors import MedgroundError
+from medground.evaluation.questions import read as read_questions
+from medground.evaluation.tables import EDITS, RESULTS
 from medground.hub import folder, guard, tables
+from medground.scoring import METRICS
 from medground.verification.causes import GIVE_AWAY
 
 CONFIGS = {
     "direct": ["dev", "test"],
     "reasoning": ["dev", "test"],
+    "questions": ["dev", "test"],
     "films": ["dev", "test"],
+    "attributions": ["dev", "test"],
     "retention": ["dev", "test"],
+    "results": ["dev", "test"],
     "baselines": ["dev", "test"],
+    "models": ["asked"],
+    "references": ["normal"],
 }
 
 
 @pytest.fixture(scope="module")
 def hub(tree, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "hub"
-    folder.build(tree / "data", out)
+    folder.build(tree / "data", out, normal="phantom_region")
     return out
 
 
@@ -68,9 +76,10 @@ def test_cases_are_the_kept_ones(load, tree, mode):
     assert {row["case_id"] for row in rows} == set(kept)
     for row in rows:
         case = kept[row["case_id"]]
+        assert row["benchmark"]
         assert row["revision"] == f"revision of {row['model']}"
         shown = {name: row[name] for name in GIVE_AWAY if name in row}
-        assert len(shown) == 8
+        assert set(shown) == set(GIVE_AWAY)
         if row["split"] == "test":
             assert not any(value is not None for value in shown.values())
         else:
@@ -103,7 +112,83 @@ def test_films_carry_the_providers_bytes_where_they_may(load, tree):
             else:
                 assert film["image"] is None
             seen[film["source"]] += 1
-    assert seen == dict.fromkeys(OPEN + RESTRICTED, SAMPLES - 1)  # no case of the last sample was kept
+    assert seen == dict.fromkeys(OPEN + RESTRICTED, SAMPLES)
+
+
+def test_questions_carry_the_edited_films_where_they_may_and_else_their_hashes(load, tree):
+    asked = {(q["source"], q["index"]): q for q in read_questions(tree / "data")}
+    seen = Counter()
+    for split, rows in load("questions").items():
+        for row in rows:
+            question = asked[row["source"], row["index"]]
+            assert row["split"] == split == question["split"]
+            for name in ("image", *EDITS):
+                content = (tree / question["film" if name == "image" else name]).read_bytes()
+                if row["source"] in OPEN:
+                    assert np.array_equal(np.asarray(row[name]), np.asarray(Image.open(io.BytesIO(content))))
+                else:
+                    assert row[name] is None
+                if name != "image":
+                    assert row[f"{name}_sha256"] == hashlib.sha256(content).hexdigest()
+            told = [row[name] for name in ("finding", "question", "answer", "regions", "recipe")]
+            assert (None in told) == (row["source"] in RESTRICTED)
+            seen[row["source"]] += 1
+    assert seen == dict.fromkeys(OPEN + RESTRICTED, SAMPLES)
+
+
+def test_attributions_carry_maps_and_scores_and_of_the_test_split_none_that_tells_a_cause(load, tree):
+    scores = {
+        (row["entry"], row["case_id"]): row
+        for row in records.read_rows(tree / "data/scores/scores.parquet", records.SCORES)
+        if row["protocol"] == "medground"
+    }
+    entries = Counter()
+    for split, rows in load("attributions").items():
+        for row in rows:
+            score = scores[row["entry"], row["case_id"]]
+            told = {metric.name for metric in METRICS.that_need("regions")}
+            told |= set(METRICS) if split == "dev" else set()
+            for name in (metric.name for metric in METRICS.values() if metric.needs != "model"):
+                assert row[name] == (score.get(name) if name in told else None), name
+            open_map = row["entry"] == "medfocus" and row["source"] in OPEN
+            assert (row["grid"] is not None) == open_map and (not open_map or len(row["grid"]) == 16)
+            entries[row["entry"], row["kind"]] += 1
+    assert set(entries) == {("medfocus", "method"), ("center_box", "floor")}
+
+
+def test_hidden_regions_hide_edits_and_scores_too(tree, tmp_path):
+    folder.build(tree / "data", tmp_path / "hub", hide_test_regions=True)
+    for config, names in (
+        ("questions", ("regions", *EDITS, *(f"{edit}_sha256" for edit in EDITS))),
+        ("attributions", ("iou", "iou_published")),
+        ("direct", ("regions", "cause")),
+    ):
+        for split in ("dev", "test"):
+            table = tables.read_shard(next((tmp_path / "hub").glob(f"{config}/{split}-*")), list(names))
+            empty = {name: table[name].null_count == len(table) for name in names}
+            assert set(empty.values()) <= {split == "test"} or config == "direct", (config, split, empty)
+
+
+def test_results_are_by_finding_where_it_may_be_named(load, tree):
+    ours = records.read_rows(tree / "data/results/results.parquet", RESULTS)
+    for split, rows in load("results").items():
+        kept = [row for row in ours if row["split"] == split and row["finding"] in (None, "cardiomegaly")]
+        assert [dict(row) for row in rows] == kept
+
+
+def test_verified_cases_that_were_not_drawn_are_there_unless_they_tell_what_a_model_was_taught(taught, tmp_path):
+    path = taught / "cases/cases.parquet"
+    cases = records.read_rows(path, records.CASES)
+    for case in cases:
+        if case["index"] in (2, 3):
+            case.update(kept=False, reason="surplus")
+    records.write_table(cases, records.CASES, path)
+    folder.build(taught, tmp_path / "hub")
+    rows = [row for split in ("dev", "test")
+            for row in tables.read_shard(next((tmp_path / "hub").glob(f"direct/{split}-*"))).to_pylist()]  # fmt: skip
+    extra = Counter((row["model"], row["split"]) for row in rows if not row["benchmark"])
+    each = len(OPEN + RESTRICTED)
+    assert extra == {(MODELS[0], "dev"): each, (MODELS[0], "test"): each, (MODELS[1], "dev"): each}
 
 
 def test_retention_names_findings_only_where_they_may_leave(load):
@@ -111,7 +196,9 @@ def test_retention_names_findings_only_where_they_may_leave(load):
     assert {row["finding"] for row in rows if row["source"] in OPEN} == {"cardiomegaly"}
     assert {row["finding"] for row in rows if row["source"] in RESTRICTED} == {None}
     assert len(rows) == 2 * len(MODELS) * 2 * len(OPEN + RESTRICTED)
-    assert {row["asked"] for row in rows} == {SAMPLES // 2} and {row["control"] for row in rows} == {"honest"}
+    assert {row["asked"] for row in rows} == {row["patients"] for row in rows} == {SAMPLES // 2} and {
+        row["control"] for row in rows
+    } == {"honest"}
 
 
 @pytest.fixture
@@ -165,7 +252,7 @@ def test_counts_of_the_test_split_do_not_say_what_a_model_was_taught(taught, tmp
     assert {row["control"] for row in test if row["model"] == MODELS[0]} == {"honest"}
     assert {(row["control"], row["finding"]) for row in test if row["model"] == MODELS[1]} == {(None, None)}
     card = (tmp_path / "hub/README.md").read_text()
-    assert "`control`, `cause`, `pair`" in card and "have their dev cases alone" in card
+    assert "`control`, `cause`, `verified`, `pair`" in card and "have their dev cases alone" in card
 
 
 def test_a_flipped_bit_of_a_shard_is_noticed(hub, tmp_path):
@@ -221,7 +308,7 @@ def test_hidden_regions_stay_back_from_test_only(tree, tmp_path):
 
 
 def test_a_second_run_gives_the_same_bytes(tree, hub, tmp_path):
-    folder.build(tree / "data", tmp_path / "hub")
+    folder.build(tree / "data", tmp_path / "hub", normal="phantom_region")
     assert _bytes(tmp_path / "hub") == _bytes(hub)
 
 
