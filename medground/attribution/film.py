@@ -41,14 +41,16 @@ class Anatomy:
     normal: Normal
 
     @classmethod
-    def read(cls, references: Path | str, chosen: Method, segmenter: str | None = None) -> Anatomy:
-        """As ``chosen`` needs it, from a table of ``records.REFERENCES``.
+    def read(
+        cls, references: Path | str, chosen: Method, segmenter: str | None = None, root: Path | str = "."
+    ) -> Anatomy:
+        """As ``chosen`` needs it, from a table of ``records.REFERENCES`` whose paths begin at ``root``.
 
         ``segmenter`` is the checkpoint of the SAM that tightens boxes where the protocol does (`TIGHTENED`); without
         it they stay as they were carried over.
         """
         medsam = MedSAM.load(segmenter) if segmenter and chosen.protocol in TIGHTENED else None
-        locator = Locator(References.read(references), chosen.protocol, segmenter=medsam)
+        locator = Locator(References.read(references, root), chosen.protocol, segmenter=medsam)
         return cls(locator, Normal(locator))
 
 

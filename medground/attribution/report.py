@@ -4,6 +4,7 @@ effect of each region and the words that depend on the evidence; and the same as
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -36,13 +37,13 @@ th { text-align: left; font-weight: 600 } td, th { padding: .15rem .8rem .15rem 
   border: 1px solid #aab4bd }
 .ends { display: flex; justify-content: space-between } figcaption, .quiet, .ends { color: #4e5b66; font-size: .9rem }
 .verdict { font-size: 1.15rem; border-left: .3rem solid #c77c00; padding-left: .8rem }
-.no { border-left-color: #4e5b66 }
+.no { border-left-color: #4e5b66 } .against { border: 2px solid #b3261e; padding: .4rem .8rem }
 """
 
 
-def write(explained: Explained, out: Path) -> dict[str, Path]:
+def write(explained: Explained, out: Path, against: Sequence[str] = ()) -> dict[str, Path]:
     """``film.png``, ``overlay.png``, ``report.html`` and ``attribution.json`` in the folder ``out``; their paths
-    by what they are.
+    by what they are. ``against`` says why the film may not be what model and method are made for.
 
     Raises MedgroundError for an ``out`` that this did not make (`folders.check`).
     """
@@ -50,8 +51,8 @@ def write(explained: Explained, out: Path) -> dict[str, Path]:
     with folders.rebuilt(out, COMMAND) as partial:
         Image.fromarray(explained.item.film).save(partial / names["film"])
         overlay(explained.item.film, explained.attribution).save(partial / names["overlay"])
-        (partial / names["report"]).write_text(page(explained))
-        (partial / names["data"]).write_text(json.dumps(data(explained), indent=1) + "\n")
+        (partial / names["report"]).write_text(page(explained, against))
+        (partial / names["data"]).write_text(json.dumps(data(explained) | {"against": list(against)}, indent=1) + "\n")
     return {what: out / name for what, name in names.items()}
 
 
@@ -107,8 +108,8 @@ def data(explained: Explained) -> dict:
     }
 
 
-def page(explained: Explained) -> str:
-    """A page of its own; the film and the overlay are expected beside it."""
+def page(explained: Explained, against: Sequence[str] = ()) -> str:
+    """A page of its own; the film and the overlay are expected beside it. ``against`` is shown above the verdict."""
     item, found, chosen = explained.item, explained.attribution, explained.method
     says = sentence(item.film, found)
     words = "The darker a word of the answer, the more it loses without the evidence. " if found.tokens else ""
@@ -121,6 +122,7 @@ def page(explained: Explained) -> str:
         f"<p>{escape(item.prompt)}</p><p><strong>{_tokens(found) or escape(item.answer)}</strong></p>",
         f"<p class='quiet'>{words}Read as {escape(explained.verdict)}; log p(Yes) - log p(No) = "
         f"{explained.margin:.2f}.</p>",
+        *(f"<p class='against'>{escape(text[:1].upper() + text[1:])}.</p>" for text in against),
         f"<p class='verdict{' no' if says == NOTHING else ''}'>{escape(says)}</p>",
         "<div class='films'><figure><img src='film.png' alt='The film'><figcaption>The film. "
         f"{LATERALITY}</figcaption></figure>"

@@ -1,10 +1,10 @@
 """The command line: ``app``, with the commands of each module of this package."""
 
 from ..errors import MedgroundError, friendly
-from . import board, dataset, entries, explain, pipeline  # each adds its commands
+from . import board, dataset, entries, evaluate, explain, pipeline  # each adds its commands
 from .app import app
 
-__all__ = ["app", "board", "dataset", "entries", "explain", "main", "pipeline"]
+__all__ = ["app", "board", "dataset", "entries", "evaluate", "explain", "main", "pipeline"]
 
 
 @friendly

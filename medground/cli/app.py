@@ -17,8 +17,6 @@ Data = Annotated[
 
 def found(data: str, *, films: bool = False) -> Path:
     """The folder of tables that ``data`` stands for; with ``films`` it has films and questions, too."""
-    if (Path(data) / "cases" / "cases.parquet").is_file():
-        return Path(data)
-    from ..hub.data import tables  # imports more than the pipeline's own tables need
+    from ..hub.data import tables
 
     return tables(data, films=films)

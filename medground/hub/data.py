@@ -49,8 +49,9 @@ def tables(name: str | Path, *, films: bool = False) -> Path:
     and where the Hub is out of reach or refuses.
     """
     folder = Path(name)
-    if (folder / "cases" / "cases.parquet").is_file():
-        return folder
+    for place in (folder, folder / "data"):  # of a repository, or of what `medground questions` made
+        if (place / "cases" / "cases.parquet").is_file() or (place / QUESTIONS_TABLE).is_file():
+            return place
     if not folder.is_dir():
         if not _NAME.fullmatch(str(name)):
             raise MedgroundError(_nothing(name))

@@ -32,11 +32,20 @@ def revision(key_or_path: str) -> str:
 
     Raises MedgroundError, with the remedy, where there is no such model or it is out of reach.
     """
-    where, _, declared = locate(key_or_path)
+    name, wanted = at(key_or_path)
+    where, _, declared = locate(name)
     if Path(where).is_dir():
         return digest(Path(where))
-    config = Path(fetch(where, "config.json", declared.revision if declared else "main"))
+    config = Path(fetch(where, "config.json", wanted or (declared.revision if declared else "main")))
     return config.parent.name  # the Hub's cache keeps a snapshot in a folder named by its commit
+
+
+def at(name: str) -> tuple[str, str | None]:
+    """A model's name and the revision that it asks for: ``owner/name@revision``; None where it asks for none."""
+    if Path(name).exists():
+        return name, None
+    name, _, wanted = name.partition("@")
+    return name, wanted or None
 
 
 def contents(where: str) -> dict[str, str]:

@@ -47,7 +47,8 @@ def published() -> dict[str, Published]:
 def load_lvlm(
     key_or_path: str | Path, device: str | None = None, revision: str | None = None, most_pixels: int = 0
 ) -> LVLM:
-    """Load a vision-language model by a family's key, folder of ``models/``, path, or Hub id (``owner/name``).
+    """Load a vision-language model by a family's key, folder of ``models/``, path, or Hub id (``owner/name``, or
+    ``owner/name@revision``).
 
     ``device`` defaults to CUDA where there is one. ``revision`` overrides the one that the family declares; the commit
     that it led to, or for a local checkpoint the digest of its weights, is in ``LVLM.revision``. Weights keep the type
@@ -58,8 +59,9 @@ def load_lvlm(
     handles, a module that the family needs and is not there, and a repository that is gated or out of reach.
     ``key_or_path`` is any of these.
     """
-    where, key, declared = checkpoints.locate(str(key_or_path))
-    revision = revision or (declared.revision if declared else "main")
+    name, wanted = checkpoints.at(str(key_or_path))
+    where, key, declared = checkpoints.locate(name)
+    revision = revision or wanted or (declared.revision if declared else "main")
     config = files.read_json(checkpoints.fetch(where, "config.json", revision))
     family = family_of(config, where)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -83,12 +85,19 @@ def load_lvlm(
 
 
 def family(key_or_path: str) -> type[LVLM]:
+<<<<<<< HEAD
     """The family of a model, without loading it. Raises MedgroundError as `load_lvlm` does.
 
     ``key_or_path`` is as for `load_lvlm`.
     """
     where, _, declared = checkpoints.locate(key_or_path)
     config = checkpoints.fetch(where, "config.json", declared.revision if declared else "main")
+=======
+    """The family of a model, without loading it. Raises MedgroundError as `load_lvlm` does."""
+    name, wanted = checkpoints.at(key_or_path)
+    where, _, declared = checkpoints.locate(name)
+    config = checkpoints.fetch(where, "config.json", wanted or (declared.revision if declared else "main"))
+>>>>>>> e9e8f9a (medground evaluate: any model on all questions, with a report; films outside of the domain are refused, and said)
     return family_of(files.read_json(config), where)
 
 
