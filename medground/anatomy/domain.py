@@ -21,7 +21,8 @@ RADIOGRAPHS = {"CR", "DX", "RG", "DR", "RF", "XA", "OT", ""}  # modalities; OT: 
 FRONTAL = {"PA", "AP", "AP_SUPINE", "AP_ERECT", "FRONTAL", ""}
 CHESTS = {"CHEST", "THORAX", "LUNG", "PORT CHEST", "CHEST PA", "CHEST AP", ""}
 SIDE = 32  # cells of the sketch, and of the film that is held against it
-LIKE = 0.5  # correlation from which a film passes for a chest; frontal films have .55 to .8
+LIKE = 0.5  # correlation from which a film passes for a chest; most frontal films have .55 to .8
+UNLIKE = 0.2  # below which it is none
 CLEARLY = 0.1  # by which another pose has to be more like it
 COST = 0.42  # of a registration, up to which anatomy fits; frontal films have .05 to .4
 COLOURED = 8.0  # mean difference of the colour channels, in gray levels
@@ -129,7 +130,9 @@ def _seen(film: np.ndarray) -> list[Doubt]:
     if likeness[pose] >= LIKE and likeness[pose] > upright + CLEARLY:
         return [*found, Doubt(f"it is {pose}")]
     if upright < LIKE:
-        found.append(Doubt(f"it does not look like a frontal chest film (likeness {upright:.2f}; {LIKE:g} passes)"))
+        how = "does not look" if upright < UNLIKE else "looks little"
+        text = f"it {how} like a frontal chest film (likeness {upright:.2f}; {LIKE:g} passes, {UNLIKE:g} is refused)"
+        found.append(Doubt(text, refuses=upright < UNLIKE))
     return found
 
 

@@ -53,6 +53,24 @@ def publish(
 
 
 @app.command()
+def publish_models(
+    org: Annotated[str, typer.Option(help="Whose model repositories: ORG/medground-MODEL")],
+    model: Annotated[
+        list[str] | None, typer.Option(help="A checkpoint of --models; by default those of params.yaml")
+    ] = None,
+    models: Annotated[Path, typer.Option(help="Where the checkpoints are")] = Path("models"),
+    dataset: Annotated[str, typer.Option(help="ORG/NAME of the dataset, for the cards")] = "",
+    private: Annotated[bool, typer.Option("--private", help="Make new repositories private")] = False,
+) -> None:
+    """Send the models whose answers are explained to the Hub, and note their commits, which the next export pins."""
+    from .. import params
+    from ..hub import models as hub_models
+
+    for name in model or params.load().models:
+        hub_models.publish(name, f"{org}/{hub_models.TAG}-{name}", models=models, dataset=dataset, private=private)
+
+
+@app.command()
 def films(
     source: Annotated[str, typer.Option(help="A source whose films stay at home: see `medground sources`")],
     data_root: Annotated[Path, typer.Option(help="Your own licensed copy, in any layout")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -66,6 +67,15 @@ def describe(facts: Facts, limits: str) -> dict:
             else "No names or dates; patients are pseudonyms of the sources."
         ),
     }
+
+
+def addressed(text: str, base: str) -> str:
+    """A Croissant file whose addresses are relative, with those below ``base``."""
+    said = json.loads(text)
+    for file in said["distribution"]:
+        if "contentUrl" in file:
+            file["contentUrl"] = f"{base}/{file['contentUrl']}"
+    return json.dumps(said, indent=1) + "\n"
 
 
 CONTEXT = {  # as the format gives it, and nothing else

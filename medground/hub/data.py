@@ -250,7 +250,7 @@ def _references(rows: Iterable[Mapping], data: Path) -> None:
         stored = io.BytesIO()
         pictures = zip(row["concepts"], row["masks"], strict=True)
         decoded = {name: np.asarray(Image.open(io.BytesIO(mask["bytes"]))) > 127 for name, mask in pictures}
-        np.savez_compressed(stored, **decoded)
+        np.savez_compressed(stored, allow_pickle=False, **decoded)
         files.write(stored.getvalue(), data / masks)
         table.append({"reference": row["reference"], "film": f"data/{film}", "masks": f"data/{masks}"})
     if table:

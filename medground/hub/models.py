@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import yaml
 
 from .. import files
 from ..errors import MedgroundError
+from ..lvlm import checkpoints
 
 PINS = "published.json"  # below models/: {model: {"repository", "commit"}}, written when they are published
 TAG = "medground"
@@ -21,6 +23,51 @@ def pinned(models: Path | str = "models") -> dict[str, dict]:
     """Where models were published, by their key; nothing where none was."""
     path = Path(models) / PINS
     return files.read_json(path, dict) if path.exists() else {}
+
+
+def publish(
+    model: str,
+    repo: str,
+    *,
+    models: Path | str = "models",
+    dataset: str = "",
+    private: bool = False,
+    say: Callable[[str], None] = print,
+) -> str:
+    """Bring the model repository ``repo`` to what the checkpoint ``model`` below ``models`` is, with its card, verify
+    it by downloading it, and note its commit in `PINS`, which the export reads. Returns the commit.
+
+    What a model was taught to answer from is not sent. Raises MedgroundError for a folder that is no checkpoint, and
+    with the remedy where the Hub refuses or is out of reach.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    from .push import _files, _same, _verify, explained
+
+    folder = Path(models) / model
+    if not (folder / "config.json").is_file():
+        raise MedgroundError(f"{folder} has no config.json; name a checkpoint of {models}/")
+    sent: dict[str, Path | bytes] = {name: folder / name for name in SENT if (folder / name).is_file()}
+    sent["README.md"] = card(folder, dataset).replace("ORG/NAME", repo).encode()
+    with explained(repo):
+        api = HfApi()
+        api.create_repo(repo, private=private, exist_ok=True)
+        head = str(api.model_info(repo).sha)
+        there = _files(api, repo, head, "model")
+        send = [name for name, content in sent.items() if name not in there or not _same(content, there[name])]
+        if send:
+            operations = [CommitOperationAdd(name, sent[name]) for name in send]
+            message = f"{model}, {checkpoints.digest(folder)}"
+            head = api.create_commit(repo, operations, commit_message=message, parent_commit=head).oid
+        _verify(sent, repo, head, "model")
+    say(f"{api.endpoint}/{repo}: {len(send)} of {len(sent)} files sent, verified, commit {head[:12]}")
+    note(models, {model: {"repository": repo, "commit": head}})
+    return head
+
+
+def note(models: Path | str, pins: Mapping[str, Mapping[str, str]]) -> None:
+    """Note where models were published in `PINS`."""
+    files.write_json(dict(sorted({**pinned(models), **pins}.items())), Path(models) / PINS)
 
 
 def card(folder: Path, dataset: str = "") -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx2
 from huggingface_hub import (
@@ -31,15 +32,21 @@ from huggingface_hub.hf_api import DatasetInfo, RepoFile
 
 from .. import folders
 from ..errors import MedgroundError
-from . import guard
+from . import changes, croissant, guard
+from .facts import REPO
 from .tables import CONFIGS
 
+T = TypeVar("T")
 MARK = "medground"  # the tag in the card that tells our datasets from others of the same name
+
+
+Content = Path | bytes  # of a file that is sent
+Sent = Mapping[str, Content]  # by path in the repository
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What a commit would change: paths in the folder, sorted."""
+    """What a commit would change: paths in the repository, sorted."""
 
     added: list[str]
     changed: list[str]
@@ -49,10 +56,10 @@ class Difference:
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
 
-    def lines(self, folder: Path) -> list[str]:
+    def lines(self, sent: Sent) -> list[str]:
         """One line a file, ``+`` added, ``~`` changed, ``-`` removed, and a sum."""
         signs = {path: "+" for path in self.added} | {path: "~" for path in self.changed}
-        sizes = {path: (folder / path).stat().st_size for path in signs}
+        sizes = {path: _size(sent[path]) for path in signs}
         lines = [f"  {signs[path]} {path} ({sizes[path]:,} bytes)" for path in sorted(signs)]
         lines += [f"  - {path}" for path in self.removed]
         return [
@@ -85,10 +92,11 @@ def publish(
 ) -> Published | None:
     """Bring the dataset ``repo`` (``ORG/NAME``) to what ``folder`` holds; None where it was not to be, or not agreed.
 
-    What may not leave is refused before the network is touched. The difference is told through ``say``, then
-    ``agree`` decides. All changes are one commit on the branch ``revision``; it is downloaded again, compared by
-    sha256, and then tagged with ``tag``, by default the git commit of the code. After a failure the same call goes on:
-    files that arrived are not sent again.
+    What may not leave is refused before the network is touched. The difference, in files, rows and scores, is told
+    through ``say``, then ``agree`` decides. All changes are one commit, made on a branch of its own first; it is
+    downloaded again and compared by sha256, and only then the branch ``revision`` moves to the same files, and is
+    tagged with ``tag``, by default the git commit of the code. After a failure the same call goes on: files that
+    arrived are not sent again. A dry run refuses nothing, needs no token, and says what a real one would object to.
 
     Raises MedgroundError, each with its remedy: a licence that refuses, no or a wrong token, missing rights, a name
     that is taken, a tag that is taken, a rate limit, no network, a download that differs.
@@ -96,29 +104,49 @@ def publish(
     folder = Path(folder)
     if not (folder / "README.md").is_file():
         raise MedgroundError(f"{folder} is not an exported folder; run `medground export`")
-    guard.check(folder)
-    tag = tag or git_commit()[:12]
-    with explained(repo):
-        return _publish(HfApi(), folder, repo, private, revision, tag, dry_run, say, agree)
+
+    def objected(check: Callable[[], T]) -> T | None:
+        """What a check gives; in a dry run its objection is told, and None given."""
+        try:
+            return check()
+        except MedgroundError as error:
+            if not dry_run:
+                raise
+            say(f"would be refused: {error}")
+            return None
+
+    objected(lambda: guard.check(folder))
+    name = tag or (objected(git_commit) or "")[:12]
+
+    def work() -> Published | None:
+        with explained(repo, needs_token=not dry_run):
+            return _publish(HfApi(), folder, repo, private, revision, name, dry_run, say, agree)
+
+    done = objected(work)
+    if dry_run:
+        say("dry run: nothing was sent")
+    return done
 
 
 def _publish(api: HfApi, folder, repo, private, revision, tag, dry_run, say, agree) -> Published | None:
-    user = api.whoami()["name"]
+    user = api.whoami()["name"] if get_token() else "nobody (no token)"
     remote = _remote(api, repo, private)
     branch, head = _head(api, repo, revision) if remote else (False, None)
     files = _files(api, repo, head) if head else {}
     _check_owner(repo, remote, files)
-    difference = compare(folder, files)
+    sent = contents(folder, repo, api.endpoint)
+    difference = compare(sent, files)
     tagged = _tagged(api, repo, tag) if remote else None
+    say(f"{repo} on {api.endpoint} as {user}: " + (f"{revision} at {head[:12]}" if head else "a new dataset"))
+    say("\n".join(difference.lines(sent)))
+    for line in changes.told(folder, repo, head, difference.changed) if head else ():
+        say(line)
     if tagged and (difference or tagged != head):
         raise MedgroundError(
             f"{repo} already has the tag {tag!r}, on another version; give this one another name with --tag, or commit "
             "your changes to git first"
         )
-    say(f"{repo} on {api.endpoint} as {user}: " + (f"{revision} at {head[:12]}" if head else "a new dataset"))
-    say("\n".join(difference.lines(folder)))
     if dry_run:
-        say("dry run: nothing was sent")
         return None
     if (difference or not tagged) and not agree():
         say("nothing was sent")
@@ -127,32 +155,69 @@ def _publish(api: HfApi, folder, repo, private, revision, tag, dry_run, say, agr
         api.create_repo(repo, repo_type="dataset", private=private)
         head = _commit(api.dataset_info(repo))
         branch = revision == constants.DEFAULT_REVISION
+    if (folder / "README.md").read_text().count("extra_gated_prompt"):
+        api.update_repo_settings(repo, repo_type="dataset", gated="auto")
     if not branch:
         api.create_branch(repo, repo_type="dataset", branch=revision)
     if difference:
-        head = api.create_commit(
-            repo,
-            _operations(folder, difference),
-            commit_message=f"Version {tag}",
-            repo_type="dataset",
-            revision=revision,
-            parent_commit=head,
-        ).oid
-    _verify(folder, repo, head)
+        head = _moved(api, repo, revision, head, sent, difference, f"Version {tag}")
+    else:
+        _verify(sent, repo, head)
     if not tagged:
         api.create_tag(repo, repo_type="dataset", tag=tag, revision=head, tag_message=f"Made by the code at {tag}")
     return Published(repo, head, tag, f"{api.endpoint}/datasets/{repo}/tree/{tag}")
 
 
-def compare(folder: Path, remote: dict[str, RepoFile]) -> Difference:
-    """A folder against the files of a commit. Files that this package does not write are left alone."""
-    local = [path.relative_to(folder).as_posix() for path in _sent(folder)]
-    changed = [path for path in local if path in remote and not _same(folder / path, remote[path])]
+def _moved(api: HfApi, repo: str, revision: str, head: str, sent: Sent, difference: Difference, message: str) -> str:
+    """Commit to a branch of its own, verify it, and bring ``revision`` to the same files; its new commit."""
+    staging = f"upload-{head[:12]}"
+    with suppress(HfHubHTTPError):  # left by a run that was stopped
+        api.delete_branch(repo, repo_type="dataset", branch=staging)
+    api.create_branch(repo, repo_type="dataset", branch=staging, revision=head)
+
+    def commit(branch: str) -> str:
+        return api.create_commit(
+            repo,
+            _operations(sent, difference),
+            commit_message=message,
+            repo_type="dataset",
+            revision=branch,
+            parent_commit=head,
+        ).oid
+
+    _verify(sent, repo, commit(staging))
+    moved = commit(revision)  # nothing is sent again but small texts
+    if compare(sent, _files(api, repo, moved)):
+        raise MedgroundError(
+            f"{repo} at {moved[:12]} does not hold what was verified; it was not tagged, publish again"
+        )
+    api.delete_branch(repo, repo_type="dataset", branch=staging)
+    return moved
+
+
+def contents(folder: Path, repo: str, endpoint: str) -> dict[str, Content]:
+    """What is sent of a folder: its files; in texts, the name of the dataset in the place of `facts.REPO`, and
+    addresses that can be followed from anywhere."""
+    found: dict[str, Content] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / folders.MARK):
+        name = path.relative_to(folder).as_posix()
+        found[name] = path
+        if name in guard.TEXTS:
+            text = path.read_text(encoding="utf-8").replace(REPO, repo)
+            if name == "croissant.json":
+                text = croissant.addressed(text, f"{endpoint}/datasets/{repo}/resolve/main")
+            found[name] = text.encode()
+    return found
+
+
+def compare(sent: Sent, remote: dict[str, RepoFile]) -> Difference:
+    """What is sent against the files of a commit. Files that this package does not write are left alone."""
+    changed = [path for path in sent if path in remote and not _same(sent[path], remote[path])]
     return Difference(
-        added=[path for path in local if path not in remote],
+        added=[path for path in sent if path not in remote],
         changed=changed,
-        removed=sorted(path for path in remote if path not in local and _is_ours(path)),
-        unchanged=[path for path in local if path in remote and path not in changed],
+        removed=sorted(path for path in remote if path not in sent and _is_ours(path)),
+        unchanged=[path for path in sent if path in remote and path not in changed],
     )
 
 
@@ -200,8 +265,8 @@ def _commit(info: DatasetInfo) -> str:
     return info.sha
 
 
-def _files(api: HfApi, repo: str, commit: str) -> dict[str, RepoFile]:
-    tree = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type="dataset")
+def _files(api: HfApi, repo: str, commit: str, repo_type: str = "dataset") -> dict[str, RepoFile]:
+    tree = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type=repo_type)
     return {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
 
 
@@ -222,29 +287,20 @@ def _tagged(api: HfApi, repo: str, tag: str) -> str | None:
     return next((ref.target_commit for ref in refs.tags if ref.name == tag), None)
 
 
-def _operations(folder: Path, difference: Difference) -> list[CommitOperationAdd | CommitOperationDelete]:
-    send = [CommitOperationAdd(path, folder / path) for path in sorted(difference.added + difference.changed)]
+def _operations(sent: Sent, difference: Difference) -> list[CommitOperationAdd | CommitOperationDelete]:
+    send = [CommitOperationAdd(path, sent[path]) for path in sorted(difference.added + difference.changed)]
     return send + [CommitOperationDelete(path) for path in difference.removed]
 
 
-def _verify(folder: Path, repo: str, commit: str) -> None:
-    """Download a commit and compare every file with the folder's."""
+def _verify(sent: Sent, repo: str, commit: str, repo_type: str = "dataset") -> None:
+    """Download a commit and compare every file with what was sent."""
     with tempfile.TemporaryDirectory() as download:
-        snapshot_download(repo, repo_type="dataset", revision=commit, local_dir=download)
-        wrong = [
-            path.relative_to(folder).as_posix()
-            for path in _sent(folder)
-            if _sha256(path) != _sha256(Path(download) / path.relative_to(folder))
-        ]
+        snapshot_download(repo, repo_type=repo_type, revision=commit, local_dir=download)
+        wrong = [path for path, content in sent.items() if _sha256(content) != _sha256(Path(download) / path)]
     if wrong:
         raise MedgroundError(
             f"{repo} at {commit[:12]} does not hold what was sent: {', '.join(wrong)}; it was not tagged, publish again"
         )
-
-
-def _sent(folder: Path) -> list[Path]:
-    """The files of a folder that are sent: all but the mark of who made it."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and path != folder / folders.MARK]
 
 
 def _is_ours(path: str) -> bool:
@@ -253,19 +309,25 @@ def _is_ours(path: str) -> bool:
     return (top in CONFIGS and rest.endswith(".parquet")) or path in (*guard.RECORDS, *guard.TEXTS)
 
 
-def _same(path: Path, remote: RepoFile) -> bool:
-    if path.stat().st_size != remote.size:
+def _same(content: Content, remote: RepoFile) -> bool:
+    if _size(content) != remote.size:
         return False
     if remote.lfs:
-        return _sha256(path) == remote.lfs.sha256
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == remote.blob_id
+        return _sha256(content) == remote.lfs.sha256
+    data = content if isinstance(content, bytes) else content.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == remote.blob_id
 
 
-def _sha256(path: Path) -> str:
-    if not path.is_file():
+def _size(content: Content) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _sha256(content: Content) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    if not content.is_file():
         return ""
-    with open(path, "rb") as stream:
+    with open(content, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

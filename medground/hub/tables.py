@@ -178,7 +178,7 @@ def _board_help(name: str) -> str:
     stem = name.removesuffix("_models").removesuffix("_low").removesuffix("_high")
     if stem != name:
         return f"end of the interval of {stem}" + (" when the models are drawn again, too" if "_models" in name else "")
-    return METRICS.get(name).help if name in METRICS else _BOARD_HELPS[name]
+    return METRICS[name].help if name in METRICS else _BOARD_HELPS[name]
 
 
 _BASELINES = tuple(Column(field.name, field.type, Kind.AGGREGATE, _board_help(field.name)) for field in board_columns())

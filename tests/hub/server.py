@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlparse
 
 import yaml
 
-LARGE = (".parquet",)  # what the Hub stores as LFS objects
+LARGE = (".parquet", ".safetensors")  # what the Hub stores as LFS objects
 
 
 class HubServer:
@@ -53,10 +53,10 @@ class HubServer:
 
 
 class Repo:
-    """A dataset repository: commits, branches, tags."""
+    """A repository of a dataset or a model: commits, branches, tags."""
 
     def __init__(self, private: bool, writers: set[str]) -> None:
-        self.private, self.writers = private, writers
+        self.private, self.writers, self.gated = private, writers, False
         self.commits: dict[str, dict[str, bytes]] = {}
         self.messages: dict[str, str] = {}
         self.branches: dict[str, str] = {}
@@ -183,11 +183,14 @@ class Handler(BaseHTTPRequestHandler):
     def validate(self) -> None:
         """The card's YAML as the Hub checks it: what is required, and of which type."""
         card = _card(json.loads(self.body)["content"])
-        errors = [f"{key} is missing" for key in ("license", "configs", "dataset_info") if key not in card]
+        needed = (
+            ("license",) if json.loads(self.body).get("repoType") == "model" else ("license", "configs", "dataset_info")
+        )
+        errors = [f"{key} is missing" for key in needed if key not in card]
         if card.get("license") == "other" and not (card.get("license_name") and card.get("license_link")):
             errors.append("license_name and license_link are required with the license other")
         errors += [f"{key} must be a list" for key in ("language", "tags", "task_categories", "size_categories")
-                   if not isinstance(card.get(key), list)]  # fmt: skip
+                   if not isinstance(card.get(key, [] if len(needed) == 1 else None), list)]  # fmt: skip
         self._json({"errors": [{"message": error} for error in errors], "warnings": []}, 400 if errors else 200)
 
     def info(self, name: str, revision: str = "main") -> None:
@@ -197,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
             card = _card(files.get("README.md", b"").decode())
             self._json({
                 "_id": "1", "id": name, "author": name.split("/")[0], "sha": sha, "private": repo.private,
-                "gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": card.get("tags", []),
+                "gated": repo.gated, "disabled": False, "downloads": 0, "likes": 0, "tags": card.get("tags", []),
                 "cardData": card, "siblings": [{"rfilename": path} for path in sorted(files)],
                 "createdAt": "2026-01-01T00:00:00.000Z", "lastModified": "2026-01-01T00:00:00.000Z",
             })  # fmt: skip
@@ -240,8 +243,21 @@ class Handler(BaseHTTPRequestHandler):
             if branch in repo.branches:
                 self._fail(409, "Reference already exists")
             else:
-                repo.branches[branch] = repo.branches["main"]
+                start = json.loads(self.body or b"{}").get("startingPoint")
+                repo.branches[branch] = repo.resolve(start) if start else repo.branches["main"]
                 self._json({})
+
+    def unbranch(self, name: str, branch: str) -> None:
+        if repo := self._repo(name, write=True):
+            if repo.branches.pop(branch, None) is None:
+                self._fail(404, "Reference not found", code="RevisionNotFound")
+            else:
+                self._json({})
+
+    def settings(self, name: str) -> None:
+        if repo := self._repo(name, write=True):
+            repo.gated = json.loads(self.body).get("gated", repo.gated)
+            self._json({})
 
     def tag(self, name: str, revision: str) -> None:
         if repo := self._repo(name, write=True):
@@ -355,23 +371,27 @@ def _card(text: str) -> dict:
 
 
 _NAME = r"([^/]+/[^/]+)"
+_KIND = "(?:datasets|models)"
+_PLACE = "(?:datasets/)?"  # of files: a model's have none
 ROUTES = [
     ("GET", "/api/whoami-v2", Handler.whoami),
     ("POST", "/api/repos/create", Handler.create),
     ("POST", "/api/validate-yaml", Handler.validate),
-    ("GET", rf"/api/datasets/{_NAME}", Handler.info),
-    ("GET", rf"/api/datasets/{_NAME}/revision/(.+)", Handler.info),
-    ("GET", rf"/api/datasets/{_NAME}/tree/([^/]+)", Handler.tree),
-    ("GET", rf"/api/datasets/{_NAME}/tree/([^/]+)/(.+)", Handler.tree),
-    ("POST", rf"/api/datasets/{_NAME}/paths-info/([^/]+)", Handler.paths_info),
-    ("GET", rf"/api/datasets/{_NAME}/refs", Handler.refs),
-    ("POST", rf"/api/datasets/{_NAME}/branch/(.+)", Handler.branch),
-    ("POST", rf"/api/datasets/{_NAME}/tag/(.+)", Handler.tag),
-    ("POST", rf"/api/datasets/{_NAME}/preupload/(.+)", Handler.preupload),
-    ("POST", rf"/api/datasets/{_NAME}/commit/(.+)", Handler.commit),
-    ("POST", rf"/datasets/{_NAME}\.git/info/lfs/objects/batch", Handler.batch),
+    ("GET", rf"/api/{_KIND}/{_NAME}", Handler.info),
+    ("GET", rf"/api/{_KIND}/{_NAME}/revision/(.+)", Handler.info),
+    ("GET", rf"/api/{_KIND}/{_NAME}/tree/([^/]+)", Handler.tree),
+    ("GET", rf"/api/{_KIND}/{_NAME}/tree/([^/]+)/(.+)", Handler.tree),
+    ("POST", rf"/api/{_KIND}/{_NAME}/paths-info/([^/]+)", Handler.paths_info),
+    ("GET", rf"/api/{_KIND}/{_NAME}/refs", Handler.refs),
+    ("POST", rf"/api/{_KIND}/{_NAME}/branch/(.+)", Handler.branch),
+    ("DELETE", rf"/api/{_KIND}/{_NAME}/branch/(.+)", Handler.unbranch),
+    ("PUT", rf"/api/{_KIND}/{_NAME}/settings", Handler.settings),
+    ("POST", rf"/api/{_KIND}/{_NAME}/tag/(.+)", Handler.tag),
+    ("POST", rf"/api/{_KIND}/{_NAME}/preupload/(.+)", Handler.preupload),
+    ("POST", rf"/api/{_KIND}/{_NAME}/commit/(.+)", Handler.commit),
+    ("POST", rf"/{_PLACE}{_NAME}\.git/info/lfs/objects/batch", Handler.batch),
     ("PUT", "/objects/([0-9a-f]{64})", Handler.put),
     ("POST", "/verify", Handler.verify),
-    ("HEAD", rf"/datasets/{_NAME}/resolve/([^/]+)/(.+)", Handler.file),
-    ("GET", rf"/datasets/{_NAME}/resolve/([^/]+)/(.+)", Handler.file),
+    ("HEAD", rf"/{_PLACE}{_NAME}/resolve/([^/]+)/(.+)", Handler.file),
+    ("GET", rf"/{_PLACE}{_NAME}/resolve/([^/]+)/(.+)", Handler.file),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from clients import Clients
 from hub_facts import OPEN, RESTRICTED
 from server import HubServer, Repo
 
+from medground import records
 from medground.hub import folder
 
 REPO = "org/medground"
-CONFIGS = {"direct": 2, "reasoning": 2, "films": 2, "retention": 2, "baselines": 2}
+CONFIGS = {"direct": 2, "reasoning": 2, "questions": 2, "films": 2, "attributions": 2, "retention": 2, "results": 2,
+           "baselines": 2, "models": 1}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +80,13 @@ def test_create_push_tag_and_load_every_config(hub, publish, run, first):
     done = publish(first)
     assert done.returncode == 0, done.stderr
     repo = hub.repos[REPO]
-    assert list(repo.messages.values()) == ["initial commit", "Version v1"]  # one commit
-    assert repo.tags == {"v1": repo.branches["main"]}
-    assert not repo.private
+    assert list(repo.messages.values()) == ["initial commit", "Version v1", "Version v1"]  # tried out, then on main
+    assert repo.branches == {"main": repo.tags["v1"]}
+    assert not repo.private and repo.gated == "auto"
+    card = repo.commits[repo.tags["v1"]]["README.md"].decode()
+    assert f'load_dataset("{REPO}"' in card and "ORG/NAME" not in card
+    said = json.loads(repo.commits[repo.tags["v1"]]["croissant.json"])
+    assert said["distribution"][0]["contentUrl"].startswith(f"{hub.url}/datasets/{REPO}/resolve/main/direct/")
     assert "+ direct/dev-00000-of-00001.parquet" in done.stdout
     assert f"{hub.url}/datasets/{REPO}/tree/v1: verified" in done.stdout
     code = f"""
@@ -111,7 +118,9 @@ def test_update_shows_and_sends_only_the_difference(hub, publish, run, first, se
     assert "~ direct/test-00000-of-00001.parquet" in done.stdout
     assert "- films/old-00000-of-00001.parquet" in done.stdout
     assert "direct/dev-" not in done.stdout
-    assert sum(request.startswith("PUT") for request in hub.requests) == 2  # test shards of direct and reasoning
+    assert "reasoning: 0 rows more, 0 gone, " in done.stdout and "(regions " in done.stdout
+    # the test shards that tell where regions lie, each once though it is committed to two branches
+    assert sum(request.startswith("PUT /objects") for request in hub.requests) == 4
     files = hub.repos[REPO].commits[hub.repos[REPO].tags["v2"]]
     assert "films/old-00000-of-00001.parquet" not in files
     assert "submissions/theirs/entry.yaml" in files
@@ -124,6 +133,35 @@ def test_nothing_changed_makes_no_commit(hub, publish, first):
     assert done.returncode == 0
     assert "0 to add, 0 to change, 0 to remove" in done.stdout
     assert len(hub.repos[REPO].commits) == commits
+
+
+def test_a_dry_run_refuses_nothing_and_needs_no_token(hub, publish, run, first):
+    words = ["publish", "--repo", REPO, "--folder", str(first), "--dry-run"]  # no tag, and no git checkout to name one
+    done = run(*words, token=None)
+    assert done.returncode == 0, done.stderr
+    assert "would be refused: this is no git checkout" in done.stdout and "+ README.md" in done.stdout
+    assert publish(first).returncode == 0
+    repo = hub.repos[REPO]
+    repo.commit("main", {".gitattributes": b"", "README.md": b"somebody's"}, "somebody's")
+    done = run(*words, token=None)
+    assert done.returncode == 0 and "would be refused: the name org/medground is taken" in done.stdout
+
+
+def test_scores_that_moved_are_told(hub, publish, phantom_tree, tmp_path):
+    data = shutil.copytree(phantom_tree / "data", tmp_path / "copy/data")
+    folder.build(data, tmp_path / "one")
+    board = records.read_rows(data / "board/board.parquet", records.BOARD)
+    for row in board:
+        if (row["track"], row["split"], row["entry"]) == ("all", "test", "medfocus"):
+            row["iou_at_area"] = 0.25
+    how = records.made_by(data / "board/board.parquet")
+    records.write_table(board, records.BOARD, data / "board/board.parquet", **how)
+    folder.build(data, tmp_path / "two")
+    assert publish(tmp_path / "one").returncode == 0
+    assert hub.repos[REPO].gated is False, "its films may leave"
+    done = publish(tmp_path / "two", "--dry-run")
+    assert "baselines: 0 rows more, 0 gone, 1 changed (iou_at_area 1)" in done.stdout
+    assert "test, medfocus: iou_at_area 0.500 -> 0.250" in done.stdout
 
 
 def test_dry_run_sends_nothing(hub, publish, first):
@@ -151,7 +189,7 @@ def test_fails_half_way_and_resumes(hub, publish, first):
     assert "Traceback" not in done.stderr
     assert len(hub.puts) == 3
     assert not hub.repos[REPO].tags
-    assert len(hub.repos[REPO].commits) == 1  # nothing half-written
+    assert hub.repos[REPO].messages[hub.repos[REPO].branches["main"]] == "initial commit"  # nothing half-written
     hub.faults.clear()
     assert publish(first).returncode == 0
     assert set(hub.puts.values()) == {1}
@@ -165,7 +203,7 @@ def test_resumes_after_the_commit_when_only_the_tag_is_missing(hub, publish, fir
     assert "a fault on its side" in done.stderr
     hub.faults.clear()
     assert publish(first).returncode == 0
-    assert len(hub.repos[REPO].commits) == 2
+    assert len(hub.repos[REPO].commits) == 3
     assert hub.repos[REPO].tags == {"v1": hub.repos[REPO].branches["main"]}
 
 
@@ -179,6 +217,7 @@ def test_download_that_differs_is_not_tagged(hub, publish, first):
     assert done.returncode == 1
     assert "does not hold what was sent" in done.stderr or "Consistency check failed" in done.stderr
     assert not hub.repos[REPO].tags
+    assert hub.repos[REPO].messages[hub.repos[REPO].branches["main"]] == "initial commit", "main did not move"
 
 
 def test_private_and_branch(hub, publish, first):
@@ -220,7 +259,7 @@ def test_name_taken_by_something_else(hub, publish, first):
     hub.repos[REPO] = Repo(False, {"owner"})
     hub.repos[REPO].commit("main", {"README.md": b"---\ntags: [cats]\n---\n", "cats.csv": b"1"}, "cats")
     _failed(publish(first), "is taken: it holds a dataset that medground did not make")
-    assert len(hub.repos[REPO].commits) == 2
+    assert len(hub.repos[REPO].commits) == 3
 
 
 def test_name_taken_by_a_dataset_that_is_not_seen(hub, publish, first):
