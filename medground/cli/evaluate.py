@@ -30,6 +30,7 @@ def evaluate(
     from ..evaluation.report import sentence
     from ..hub import data as hub_data
     from ..lvlm.prompts import MODES
+    from ..submission.preview import resampling
 
     folders.check(out, audit.COMMAND)  # before the model is asked
     tables = hub_data.tables(data, films=True)
@@ -43,6 +44,7 @@ def evaluate(
         where=f"{place}@{commit}" if commit else place,
         answers=answers,
         anyway=anyway,
+        **resampling(tables / "board/board.parquet"),
     )
     repo, tag = hub_data.repository(data) or ("", None)
     for row in done.results:

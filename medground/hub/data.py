@@ -8,14 +8,10 @@ once a version, below `cache`.
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from .. import __version__, files, folders, params, records
 from ..errors import MedgroundError
@@ -245,14 +241,13 @@ def _references(rows: Iterable[Mapping], data: Path) -> None:
     """The normal films with their masks, as `records.REFERENCES`."""
     table = []
     for row in rows:
-        film, masks = f"references/films/{row['reference']}.png", f"references/masks/{row['reference']}.npz"
+        film, masks = f"references/films/{row['reference']}.png", []
         files.write(row["image"]["bytes"], data / film)
-        stored = io.BytesIO()
-        pictures = zip(row["concepts"], row["masks"], strict=True)
-        decoded = {name: np.asarray(Image.open(io.BytesIO(mask["bytes"]))) > 127 for name, mask in pictures}
-        np.savez_compressed(stored, allow_pickle=False, **decoded)
-        files.write(stored.getvalue(), data / masks)
-        table.append({"reference": row["reference"], "film": f"data/{film}", "masks": f"data/{masks}"})
+        for number, (concept, mask) in enumerate(zip(row["concepts"], row["masks"], strict=True)):
+            path = f"references/masks/{row['reference']}/{number:02d}.png"
+            files.write(mask["bytes"], data / path)
+            masks.append({"concept": concept, "path": f"data/{path}"})
+        table.append({"reference": row["reference"], "film": f"data/{film}", "masks": masks})
     if table:
         records.write_table(table, records.REFERENCES, data / "references/references.parquet")
 

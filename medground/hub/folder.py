@@ -20,7 +20,7 @@ from .. import files, folders, records
 from ..errors import MedgroundError
 from ..evaluation.questions import read as read_questions
 from ..evaluation.tables import EDITS, RESULTS
-from ..images import png, read_film
+from ..images import read_film
 from ..lvlm.verdict import parse_verdict
 from ..scoring import METRICS
 from ..scoring.tables import benchmarked, read_attributions
@@ -341,8 +341,7 @@ def _models(tables: Tables) -> list[dict]:
 
 def _references(tables: Tables) -> Iterator[dict]:
     for row in records.read_rows(tables.data / "references/references.parquet", records.REFERENCES):
-        with np.load(tables.root / row["masks"]) as stored:
-            masks = {name: png(stored[name].astype(np.uint8) * 255) for name in stored.files}
+        masks = {mask["concept"]: tables.content(mask["path"]) for mask in row["masks"]}
         yield _withheld(
             {
                 "source": tables.normal,

@@ -131,14 +131,16 @@ def _references(data: Path, rng) -> None:
     """Two normal films with two masks each."""
     rows = []
     for number in range(2):
-        film, masks = data / f"references/films/{number}.png", data / f"references/masks/{number}.npz"
+        film, masks = data / f"references/films/{number}.png", []
         write_film(film, rng.integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8))
-        masks.parent.mkdir(parents=True, exist_ok=True)
         heart = np.zeros((HEIGHT, WIDTH), bool)
         heart[20 + number : 50, 15:40] = True
-        np.savez_compressed(masks, heart=heart, lungs=~heart)
+        for concept, inside in (("heart", heart), ("left lung", ~heart)):
+            path = data / f"references/masks/{number}/{concept}.png"
+            write_film(path, 255 * inside.astype(np.uint8))
+            masks.append({"concept": concept, "path": path.relative_to(data.parent).as_posix()})
         rows.append({"reference": f"normal{number}", "film": film.relative_to(data.parent).as_posix(),
-                     "masks": masks.relative_to(data.parent).as_posix()})  # fmt: skip
+                     "masks": masks})  # fmt: skip
     records.write_table(rows, records.REFERENCES, data / "references/references.parquet")
 
 
