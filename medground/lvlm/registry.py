@@ -85,19 +85,13 @@ def load_lvlm(
 
 
 def family(key_or_path: str) -> type[LVLM]:
-<<<<<<< HEAD
     """The family of a model, without loading it. Raises MedgroundError as `load_lvlm` does.
 
     ``key_or_path`` is as for `load_lvlm`.
     """
-    where, _, declared = checkpoints.locate(key_or_path)
-    config = checkpoints.fetch(where, "config.json", declared.revision if declared else "main")
-=======
-    """The family of a model, without loading it. Raises MedgroundError as `load_lvlm` does."""
     name, wanted = checkpoints.at(key_or_path)
     where, _, declared = checkpoints.locate(name)
     config = checkpoints.fetch(where, "config.json", wanted or (declared.revision if declared else "main"))
->>>>>>> e9e8f9a (medground evaluate: any model on all questions, with a report; films outside of the domain are refused, and said)
     return family_of(files.read_json(config), where)
 
 

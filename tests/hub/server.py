@@ -113,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
     def _fault(self, path: str) -> bool:
         """``faults``: a path prefix to a status, or "drop after": the number of uploads that still succeed."""
         faults = self.server_state.faults
-        if self.command == "PUT" and "drop after" in faults:
+        if self.command == "PUT" and path.startswith("/objects/") and "drop after" in faults:
             if faults["drop after"] == 0:
                 self.close_connection = True
                 self.connection.close()

@@ -259,7 +259,7 @@ def test_name_taken_by_something_else(hub, publish, first):
     hub.repos[REPO] = Repo(False, {"owner"})
     hub.repos[REPO].commit("main", {"README.md": b"---\ntags: [cats]\n---\n", "cats.csv": b"1"}, "cats")
     _failed(publish(first), "is taken: it holds a dataset that medground did not make")
-    assert len(hub.repos[REPO].commits) == 3
+    assert len(hub.repos[REPO].commits) == 2
 
 
 def test_name_taken_by_a_dataset_that_is_not_seen(hub, publish, first):
@@ -294,6 +294,7 @@ def test_refuses_restricted_pixels_before_the_network(hub, publish, tree, tmp_pa
     out = tmp_path / "hub"
     monkeypatch.setattr(folder, "may_leave", lambda *_: True)
     monkeypatch.setattr(folder.guard, "check", lambda _: None)
+    monkeypatch.setattr(folder, "_preview", lambda *_: b"a film")
     folder.build(tree / "data", out)  # what a careless export would make
     done = publish(out)
     _failed(done, "this may not leave")
