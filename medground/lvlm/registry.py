@@ -62,8 +62,8 @@ def load_lvlm(
     name, wanted = checkpoints.at(str(key_or_path))
     where, key, declared = checkpoints.locate(name)
     revision = revision or wanted or (declared.revision if declared else "main")
-    config = files.read_json(checkpoints.fetch(where, "config.json", revision))
-    family = family_of(config, where)
+    described = checkpoints.fetch(where, "config.json", revision)
+    family = family_of(files.read_json(described), where)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model = family.model_class.from_pretrained(
@@ -78,7 +78,8 @@ def load_lvlm(
         raise MedgroundError(
             f"{where} cannot be loaded: {checkpoints.first_line(error)}; {checkpoints.remedy(where)}"
         ) from error
-    commit = getattr(model.config, "_commit_hash", None) or checkpoints.digest(Path(where))
+    # the Hub's cache keeps a snapshot in a folder named by its commit
+    commit = checkpoints.digest(Path(where)) if Path(where).is_dir() else Path(described).parent.name
     lvlm = family(key, model, tokenizer, processor, commit)
     lvlm.most_pixels = most_pixels
     return lvlm
