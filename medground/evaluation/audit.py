@@ -29,6 +29,7 @@ from .verdicts import verdicts
 COMMAND = "medground evaluate"
 HUB_RESULTS = Path(".eval_results/medground.yaml")
 SPLITS = ("dev", "test")
+NOTED = 3  # doubts about films that are told one by one
 _BATCH = 64  # questions between two lines of progress
 
 
@@ -154,7 +155,9 @@ def _checked(rows: Sequence[Mapping], anyway: bool) -> list[str]:
             f"{len(bad)} of {len(found)} films are not what this is made for, so that no answer about them can be "
             f"right:\n  {listed}\nleave them out, or ask all the same with --anyway"
         )
-    return [f"{Path(film).name}: {doubt.text}" for film, told in found.items() for doubt in told]
+    notes = [f"{Path(film).name}: {doubt.text}" for film, told in found.items() for doubt in told]
+    more = len(notes) - NOTED
+    return notes[:NOTED] + ([f"and {more} more of {len(found)} films with such a note"] if more > 0 else [])
 
 
 def _ask(

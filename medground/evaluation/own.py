@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 from .. import editing, engine, folders, params, records
 from ..errors import MedgroundError
@@ -29,7 +28,7 @@ def prepare(
     out: Path,
     *,
     images: Path | None = None,
-    coordinates: str = "pixels",
+    coordinates: Literal["pixels", "relative"] = "pixels",
     editor: str = "",
     steps: int | None = None,
     seed: int = 0,
@@ -57,25 +56,30 @@ def prepare(
     return asked
 
 
-def _edited(p: SimpleNamespace, samples: list[dict], where: Path, told: Path) -> list[dict]:
+def _edited(p: params.Params, samples: list[dict], where: Path, told: Path) -> list[dict]:
     """Rows of `records.EDITS` of all samples, whose films lie in ``where``; their paths begin with ``told``."""
     engine.map(
-        editing.editor(p, samples, where),  # type: ignore[arg-type]
+        editing.editor(p, samples, where),
         samples,
         key=lambda sample: f"table/{sample['index']}, film {sample['film']}",
         out=where / "edits.parquet",
         schema=records.EDITS,
         name="local",
         workers=1,
-        batch_size=p.edit.radedit.batch_size,
+        batch_size=RADEDIT["batch_size"],
     )
     rows = records.read_rows(where / "edits.parquet", records.EDITS)
     return [row | {"path": str(told / Path(row["path"]).relative_to(where))} for row in rows]
 
 
 def _params(
-    table: Path, images: Path | None, coordinates: str, editor: str, steps: int | None, seed: int
-) -> SimpleNamespace:
+    table: Path,
+    images: Path | None,
+    coordinates: Literal["pixels", "relative"],
+    editor: str,
+    steps: int | None,
+    seed: int,
+) -> params.Params:
     """What the source `table` and the editor read of params.yaml."""
     settings, band = dict(RADEDIT), BAND
     if editor:
@@ -87,11 +91,11 @@ def _params(
             settings, band = settings | SMALL, SMALL_BAND
     if steps:
         settings["steps"] = steps
-    return SimpleNamespace(
+    return params.Params.model_construct(  # what nobody reads here is not there
         seed=seed,
-        table=SimpleNamespace(
+        table=params.Table(
             path=str(table), images=str(images or ""), coordinates=coordinates, dev_share=0.0, licence=""
         ),
-        edit=SimpleNamespace(editor="radedit", band=band, radedit=params.RadEdit(**settings)),
-        verify=SimpleNamespace(seeds=1),
+        edit=params.Edit(editor="radedit", band=band, radedit=params.RadEdit(**settings)),
+        verify=params.Verify(seeds=1, agreement=1, max_per_group=0, pairs=0),
     )

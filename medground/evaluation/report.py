@@ -114,15 +114,14 @@ def sentence(row: Mapping) -> str:
         f"{row['kept']} of these for the right reason: grounded accuracy {_share(row, 'grounded')}."
     )
     if row["absent"]:
-        wrong = row["absent"] - row["right_absent"]
-        text += f" Of {row['absent']} that are not there it claims {_claims(row, wrong)}."
+        text += f" Of {row['absent']} that are not there it denies {row['right_absent']}. {_lean(row)}"
     return text
 
 
-def _claims(row: Mapping, wrong: int) -> str:
-    yes = row["says_yes"] - row["asked"] / (row["asked"] + row["absent"])
-    lean = "says yes more often" if yes > 0.05 else "says no more often" if yes < -0.05 else "leans neither way"
-    return f"or leaves open {wrong}; it {lean}" + (" than it should" if abs(yes) > 0.05 else "")
+def _lean(row: Mapping) -> str:
+    """How often it says yes, against how often that would be right."""
+    told, due = row["says_yes"], row["asked"] / (row["asked"] + row["absent"])
+    return f"It says yes to {told:.0%} of all questions; {due:.0%} would be right."
 
 
 def _share(row: Mapping, name: str) -> str:
