@@ -12,26 +12,38 @@ if str(HERE.parent) not in sys.path:  # Streamlit puts only this folder there
     sys.path.insert(0, str(HERE.parent))
 
 from leaderboard import access  # noqa: E402
-from leaderboard.text import plain  # noqa: E402
 from medground.errors import MedgroundError  # noqa: E402
 
-st.set_page_config(page_title="MedGround", page_icon=":material/center_focus_strong:", layout="wide")
-maintain = st.Page(HERE / "maintain.py", title="Maintain", icon=":material/rule_settings:")
+st.set_page_config(page_title="MedGround", page_icon=HERE / "icon.png", layout="wide")
+decides = access.maintainer() is not None
+maintain = st.Page(
+    HERE / "maintain.py",
+    title="Maintain",
+    icon=":material/rule_settings:",
+    visibility="visible" if decides else "hidden",  # it has an address for those who sign in there
+)
+submit = st.Page(HERE / "submit.py", title="Submit", icon=":material/upload_file:")
 page = st.navigation(
     [
         st.Page(HERE / "board.py", title="Leaderboard", icon=":material/leaderboard:", default=True),
+        st.Page(HERE / "causes.py", title="Known causes", icon=":material/call_split:"),
+        st.Page(HERE / "models.py", title="Models", icon=":material/neurology:"),
         st.Page(HERE / "compare.py", title="Compare", icon=":material/compare_arrows:"),
         st.Page(HERE / "cases.py", title="Cases", icon=":material/radiology:"),
-        st.Page(HERE / "submit.py", title="Submit", icon=":material/upload_file:"),
         st.Page(HERE / "benchmark.py", title="Benchmark", icon=":material/fact_check:"),
+        submit,
         maintain,
     ],
     position="top",
 )
 st.html(HERE / "style.css")
-if access.just_signed_in() and page != maintain:
-    st.switch_page(maintain)  # the only page with a sign-in is where it began
+st.html(HERE / "back.html", unsafe_allow_javascript=True)
+if access.just_signed_in() and page not in (maintain, submit):
+    st.switch_page(maintain if decides else submit)  # the provider sends everyone to the first page
 try:
     page.run()
 except MedgroundError as error:
-    st.error(plain(error), icon=":material/error:")
+    st.warning("This page is being made, or its tables are not here yet. Try again in a minute.",
+               icon=":material/hourglass:")  # fmt: skip
+    with st.expander("What is missing"):
+        st.text(str(error))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from leaderboard import charts, tables
+from leaderboard import charts, cite, story, tables
 from leaderboard.text import plain, share
+from medground import submission
 from medground.hub import licences
 
 COUNTS = ["asked", "right", "flipped", "stayed", "kept"]
@@ -36,34 +37,39 @@ Each question asks a model about one finding on one film where an expert has dra
 
 
 def proof(counts: pd.DataFrame) -> None:
-    """Honest against shortcut models."""
-    st.subheader("The causal proof")
-    st.markdown(
-        "Some models are made to answer some findings from a letter in the corner of the film: a known cause that is "
-        "not the region. A filter that works keeps the honest answers and drops those."
-    )
-    by_control = counts.groupby("control")[COUNTS].sum()
-    if set(by_control.index) != {"honest", "shortcut"}:
-        st.info(
-            "These models have no known shortcut; the phantom profile carries the proof.", icon=":material/science:"
-        )
+    """Answers from the finding against answers from something else."""
+    st.header("The causal proof")
+    found = tables.by_control()
+    if set(found) <= {"honest"}:
+        st.info("What these models answer from is not known; the phantom profiles carry the proof.",
+                icon=":material/science:")  # fmt: skip
         return
+    st.markdown(
+        "These models were made to answer some findings from something else: a letter in the corner, a drain, the "
+        "exposure of the whole film. A filter that works keeps the answers that come from the finding, and no other."
+    )
     with st.container(horizontal=True):
-        for control, label in (("honest", "Honest answers kept"), ("shortcut", "Shortcut answers kept")):
-            row = by_control.loc[control]
-            st.metric(label, share(row.kept, row.right), help=f"{row.kept:,} of {row.right:,} right answers")
+        for control, one in found.items():
+            st.metric(story.CONTROLS[control].capitalize(), share(one["kept"], one["right"]),
+                      help=f"{one['kept']:,} of {one['right']:,} right answers kept")  # fmt: skip
+    story.filtered()
     table = counts.groupby(["model", "control", "finding"], as_index=False)[COUNTS].sum()
-    names = zip(table.model, table.control, strict=True)
-    table["column"] = [model if control == "honest" else f"{model}, marked" for model, control in names]
-    table["row"], table["share"] = table.finding, table.kept / table.right.where(table.right > 0)
+    mark = {"honest": ""} | {name: f" ({name})" for name in story.CONTROLS if name != "honest"}
+    table["column"] = table.model
+    table["row"] = table.finding + table.control.map(mark)
+    table["value"] = table.kept / table.right.where(table.right > 0)
+    table["note"] = table.kept.astype(str) + " of " + table.right.astype(str)
+    table = table.sort_values(["row", "column"])
+    st.caption("Drawn for the benchmark, of the right answers, by what each model was taught to answer from:")
     st.altair_chart(
-        charts.grid(table), alt="Share of the right answers that were kept, by model and finding; table below"
+        charts.grid(table[["row", "column", "value", "note"]]),
+        alt="Share of the right answers that are in the benchmark, by model and finding; the numbers are further below",
     )
 
 
 def funnel(counts: pd.DataFrame) -> None:
     """Where the questions went, by model."""
-    st.subheader("What was kept, and why")
+    st.header("What was kept, and why")
     totals = counts.groupby("model", as_index=False)[COUNTS].sum()
     long = totals.rename(columns={"model": "name"}).melt("name", COUNTS, "gate", "cases")
     long["step"] = long.gate.map(COUNTS.index)
@@ -78,7 +84,7 @@ def funnel(counts: pd.DataFrame) -> None:
 
 def films() -> None:
     """The sources with their splits and licences."""
-    st.subheader("Films and licences")
+    st.header("Films and licences")
     samples = tables.samples()
     columns = st.columns(2)
     for number, (name, rows) in enumerate(samples.groupby("source")):
@@ -92,7 +98,7 @@ def films() -> None:
 
 def limits() -> None:
     """What the numbers cannot say."""
-    st.subheader("Limits")
+    st.header("Limits")
     st.markdown(
         """
 - Only positives are asked about, and only *yes* is explained.
@@ -106,25 +112,21 @@ def limits() -> None:
     )
 
 
-def cite() -> None:
-    """How to cite, and which version this is."""
-    st.subheader("How to cite")
-    st.markdown(
-        "Cite the work that introduced the filter, *Rethinking Visual Attribution for Chest X-ray Reasoning in LVLMs* "
-        "(Xiong et al., 2026), the sources whose films you used, and this benchmark:"
-    )
-    made = tables.made_by("data/board/board.parquet").get("settings", {})
-    st.code(CITATION.format(version=made.get("dataset", "")), language="bibtex")
-    if made:
-        st.caption("The version is of the cases and their regions. The board was drawn with:")
-        st.json(made, expanded=False)
+def history() -> None:
+    """What became of the board: entries as they came, and the versions of its tables."""
+    st.header("History")
+    rows = [
+        {"Date": one.received[:10], "Entry": one.id, "What": one.status}
+        for one in submission.receipts(tables.root() / "submissions")
+        if one.status == "accepted"
+    ]
+    rows += [{"Date": one["date"], "Entry": "", "What": one["what"]} for one in tables.versions()]
+    if not rows:
+        st.caption("Nothing is recorded here: no entry was submitted, and this place does not keep versions.")
+        return
+    table = pd.DataFrame(rows).sort_values("Date", ascending=False, kind="stable")
+    st.dataframe(table, hide_index=True, alt=f"History of the board: {len(table)} rows, the latest first")
 
-
-CITATION = """@misc{{medground,
-  title = {{MedGround: a causally verified benchmark of visual attribution for chest X-ray models}},
-  author = {{The MedGround authors}},
-  version = {{{version}}}
-}}"""
 
 st.title("Benchmark")
 counts = tables.retention()
@@ -134,4 +136,6 @@ if len(counts):
     funnel(counts)
 films()
 limits()
-cite()
+history()
+st.header("How to cite")
+cite.show()

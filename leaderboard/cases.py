@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from leaderboard import charts, pictures, tables
+from leaderboard import address, charts, names, pictures, tables
+from leaderboard.tables import ON_BOARD
 from leaderboard.text import plain
 from medground.geometry import resample
 from medground.hub.licences import Kind, source
@@ -29,54 +30,49 @@ REASONS = {
     "surplus": "Verified, but not drawn: the benchmark takes a few cases of each model, mode, source and finding.",
 }
 ANY = "any"
+BIND = "query-params"
 
 
 def narrow(cases: pd.DataFrame) -> pd.DataFrame:
     """The cases that fit what the reader chose; an address with `?case=` opens wide enough to hold that case."""
     asked = cases[cases.case_id == st.query_params.get("case")]
+    address.unknown(case=cases.case_id.tolist(), maps=names.everybody().values())
     with st.expander("Filter cases", icon=":material/filter_list:", expanded=False), st.container(horizontal=True):
         for column in ("split", "model", "mode", "source", "finding"):
             options = [ANY, *sorted(cases[column].unique())]
-            value = st.selectbox(column.capitalize(), options, key=f"case_{column}")
+            value = st.selectbox(column.capitalize(), options, key=column, bind=BIND)
             if value != ANY:
                 cases = cases[cases[column] == value]
         options = ["in the benchmark", "not in it", ANY]
-        start = 0 if asked.empty or asked.kept.all() else 1
-        outcome = st.selectbox("Outcome", options, index=start, key="case_outcome")
+        start = 0 if asked.empty or benchmarked(asked).all() else 1
+        outcome = st.selectbox("Outcome", options, index=start, key="outcome", bind=BIND)
         if outcome != ANY:
-            cases = cases[cases.kept == (outcome == options[0])]
+            cases = cases[benchmarked(cases) == (outcome == options[0])]
     return cases
+
+
+def benchmarked(cases: pd.DataFrame) -> pd.Series:
+    """Which cases every entry explains: those that were kept, and those of pairs."""
+    return cases.kept.fillna(False).astype(bool) | cases.pair.notna()
 
 
 def choose(cases: pd.DataFrame) -> pd.Series:
     """One case: picked from the list, stepped to, or named in the address."""
-    names = cases.case_id.tolist()
-    if "case" not in st.session_state and st.query_params.get("case") in names:
-        st.session_state.case = st.query_params["case"]
-    if st.session_state.get("case") not in names:
-        st.session_state.case = names[0]
+    called = cases.case_id.tolist()
 
     def step(by: int) -> None:
-        st.session_state.case = names[(names.index(st.session_state.case) + by) % len(names)]
+        st.session_state.case = called[(called.index(st.session_state.case) + by) % len(called)]
 
-    titles = {
-        row.case_id: f"{row.finding} · {row.case_id}" if tables.may_show(row.source, Kind.TEXT) else row.case_id
-        for row in cases[["case_id", "finding", "source"]].itertuples()
-    }
     with st.container(horizontal=True, vertical_alignment="bottom", key="case_row"):
-        st.selectbox(f"Case ({len(names):,} fit the filter)", names, key="case", format_func=titles.get)
+        chosen = st.selectbox(f"Case ({len(called):,} fit the filter)", called, key="case", bind=BIND)
         st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))
         st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1,))
-    st.query_params["case"] = st.session_state.case
-    return cases.iloc[names.index(st.session_state.case)]
+    return cases.iloc[called.index(chosen)]
 
 
 def explainers(case: pd.Series) -> list[str]:
     """The entries that are on the board of this case's model and mode, best first."""
-    board = tables.board()
-    rows = board[(board.split == case.split) & (board.track == f"model={case.model}")]
-    rows = rows if len(rows) else board[(board.split == case.split) & (board.track == "all")]
-    return rows.sort_values(["rank", "entry"]).entry.tolist()
+    return tables.in_order(case.split, f"model={case.model}") or tables.in_order(case.split)
 
 
 def words(case: pd.Series) -> None:
@@ -87,7 +83,7 @@ def words(case: pd.Series) -> None:
     first = tables.answers(case)
     first = first[first.edit == "original"]
     with st.container(border=True, gap=None):
-        st.caption(f"{plain(case.model)} was asked ({case['mode']})")
+        st.caption(plain(f"{case.finding}, split {case.split}. {case.model} was asked ({case['mode']})"))
         st.text(case.question)
         st.caption("and answered")
         st.text(case.answer)
@@ -95,16 +91,26 @@ def words(case: pd.Series) -> None:
             margin = first.margin.iloc[0]
             st.caption(f"Margin, log p(Yes) − log p(No): {margin:+.2f} nats" if np.isfinite(margin) else "")
     st.caption(REASONS.get(case.reason, plain(case.reason)))
+    kind = tables.kinds().get(case.case_id)
+    if kind is not None and not tables.hidden(case.split) and kind != "finding":
+        st.markdown(f"The answer came from **{'no region' if kind == 'no region' else plain('the ' + kind)}**.")
+    if pd.notna(case.pair) and not tables.hidden(case.split):
+        by_pair = {one.pair: one for _, one in tables.pairs().iterrows()}
+        if case.pair in by_pair:
+            known = tables.cases().set_index("case_id", drop=False)
+            address.link("Another model gave the same answer from another cause", "causes",
+                         pair=tables.pair_title(by_pair[case.pair], known))  # fmt: skip
 
 
 def choose_entries(case: pd.Series) -> list[str]:
     """The entries whose maps are shown; at first those named in the address, or the two that lead."""
-    if not case.kept:
+    if not benchmarked(pd.DataFrame([case])).all():
         st.caption("Only the cases of the benchmark have maps.")
         return []
-    known = explainers(case)
-    asked = [entry for entry in st.query_params.get("entries", "").split(",") if entry in known]
-    return st.multiselect("Maps of", known, default=asked or known[:2], max_selections=5, key="case_entries")
+    called = names.everybody()
+    known = {called[entry]: entry for entry in explainers(case)}
+    chosen = st.multiselect("Maps of", list(known), default=list(known)[:2], max_selections=5, key="maps", bind=BIND)
+    return [known[name] for name in chosen]
 
 
 @st.fragment
@@ -131,6 +137,7 @@ def maps(case: pd.Series, chosen: list[str]) -> None:
     for column, entry in zip(columns[1:], chosen, strict=False):
         with column:
             explanation(entry, case, film, scale, regions, opacity, scored, scores.get(entry))
+    st.caption("Cyan: the expert's region. Amber, dashed: boxes of the entry.")
 
 
 def region_shown(case: pd.Series) -> bool:
@@ -140,10 +147,10 @@ def region_shown(case: pd.Series) -> bool:
 
 def explanation(entry, case, film, scale, regions, opacity, scored, score) -> None:
     """One entry's map or boxes over the film, with its row of `records.SCORES` on this case."""
-    row = tables.attribution(entry, case)
+    row, name = tables.attribution(entry, case), names.everybody()[entry]
     if row is None:
-        st.image(pictures.draw(film, scale, regions=regions), width="stretch", alt="No map")
-        st.caption(f"**{plain(entry)}**: no map for this case; it scores 0")
+        st.image(pictures.draw(film, scale, regions=regions), width="stretch", alt=f"No map of {name}")
+        st.caption(f"**{plain(name)}**: no map for this case; it scores 0")
         return
     grid = extent = None
     boxes = row["boxes"] or []
@@ -155,11 +162,13 @@ def explanation(entry, case, film, scale, regions, opacity, scored, score) -> No
     picture = pictures.draw(
         film, scale, grid=grid, extent=extent, regions=regions, boxes=boxes if scored else (), opacity=opacity
     )
-    st.image(picture, width="stretch", alt=f"Map of {entry}")
-    note = f"**{plain(entry)}**"
+    said = ""
     if score is not None:
-        note += f": IoU {score.iou:.3f}" + (f", {plain(score.problem)}" if pd.notna(score.problem) else "")
-    st.caption(note + (", its boxes in amber" if scored and boxes else ""))
+        known = [(label, score[key]) for key, label in ON_BOARD.items() if key in ("follows", "iou", "iou_at_area")]
+        said = "; ".join(f"{label} {value:.3f}" for label, value in known if pd.notna(value))
+        said += f"; {score.problem}" if pd.notna(score.problem) else ""
+    st.image(picture, width="stretch", alt=f"Map of {name}" + (f": {said}" if said else ""))
+    st.caption(f"**{plain(name)}**" + (f": {plain(said)}" if said else ""))
 
 
 def case_scores(case: pd.Series, entries: tuple[str, ...]) -> dict[str, pd.Series]:
@@ -183,7 +192,7 @@ def restricted(case: pd.Series) -> None:
 
 def gates(case: pd.Series) -> None:
     """The four images that a case has to pass, with what the model said to each."""
-    st.subheader("The gates")
+    st.header("The gates")
     st.markdown("A case is kept when the answer goes with the region, and stays when everything else changes.")
     if not region_shown(case) or not tables.may_show(case.source, Kind.EDITED):
         st.info("The edited films would show where the region is; they are kept back too.", icon=":material/lock:")
@@ -192,7 +201,13 @@ def gates(case: pd.Series) -> None:
     seed = 0
     if case.seeds > 1:
         seed = st.segmented_control(
-            "Edit", range(case.seeds), default=0, format_func=lambda n: f"no. {n + 1}", required=True
+            "Edit",
+            range(case.seeds),
+            default=0,
+            format_func=lambda n: f"no. {n + 1}",
+            required=True,
+            key="edit",
+            bind=BIND,
         )
     with st.container(key="pictures_gates"):
         columns = st.columns(4)
@@ -226,24 +241,32 @@ def gate(case, edit, title, wanted, edits, answers, seed) -> None:
     st.text(answers.text.iloc[0])
 
 
+def greatest(row: dict) -> str:
+    """The concept whose masking cost the answer most."""
+    return max(row["concepts"], key=lambda one: one["effect"])["concept"]
+
+
 def effects(case: pd.Series, chosen: list[str]) -> None:
     """Concept and token effects of the entries that report them."""
     rows = {entry: tables.attribution(entry, case) for entry in chosen}
     rows = {entry: row for entry, row in rows.items() if row and (row["concepts"] or row["tokens"])}
     if not rows or not tables.may_show(case.source, Kind.TEXT):
         return
-    st.subheader("Concepts and tokens")
+    st.header("Concepts and tokens")
     for entry, row in rows.items():
-        st.markdown(f"**{plain(entry)}**")
+        name = names.everybody()[entry]
+        st.markdown(f"**{plain(name)}**")
         left, right = st.columns(2)
         if row["concepts"]:
             with left:
                 st.caption("What masking each concept cost the answer")
-                st.altair_chart(charts.effects(row["concepts"]), alt=f"Concept effects of {entry}")
+                st.altair_chart(
+                    charts.effects(row["concepts"]), alt=f"Concept effects of {name}; greatest: {greatest(row)}"
+                )
         if row["tokens"]:
             with right:
                 st.caption("Which words of the answer it carried")
-                st.altair_chart(charts.tokens(row["tokens"]), width="content", alt=f"Token effects of {entry}")
+                st.altair_chart(charts.tokens(row["tokens"]), width="content", alt=f"Token effects of {name}")
         if row["note"]:
             with st.expander("What the method says about itself"):
                 st.json(json.loads(row["note"]))

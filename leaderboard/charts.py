@@ -1,86 +1,132 @@
-"""The pictures of numbers. Every chart has the numbers in its tooltips, and a table beside it on the page."""
+"""The pictures of numbers. Every chart has the numbers in its tooltips, and a table beside it on the page.
+
+A row of a chart has a fixed height (`alt.Step`), so that no number of rows makes labels overlap. What is told by a
+colour is told by a shape, a word or a place too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import altair as alt
 import pandas as pd
+import streamlit as st
 
-from medground.scoring import METRICS
-
-KINDS = {"method": "#1f6f8b", "submission": "#c2602c", "floor": "#8793a0"}
-INK, QUIET, RULE = "#1d2b36", "#5d6b76", "#d8e1e6"
-LABEL = 165  # pixels that an axis label may take, so that a phone keeps room for the dots
+LABEL = 190  # pixels that an axis label may take, so that a phone keeps room for the dots
 LETTER = 8.2  # pixels a character of a monospaced token
 ROW = 26  # pixels for a row of dots
+LIGHT = {"ink": "#1d2b36", "quiet": "#55626d", "rule": "#d8e1e6", "first": "#1f6f8b", "second": "#b4531f",
+         "gray": "#75818c", "low": "#eef3f6", "high": "#1f6f8b", "on": "#ffffff"}  # fmt: skip
+DARK = {"ink": "#e3eaf0", "quiet": "#a9b6c2", "rule": "#33414d", "first": "#5fb6d3", "second": "#ee9a62",
+        "gray": "#8d99a5", "low": "#1c2831", "high": "#6cc3df", "on": "#0d1419"}  # fmt: skip
+SHAPES = {"method": "circle", "submission": "diamond", "floor": "square"}
 
 
-def whiskers(board: pd.DataFrame) -> alt.LayerChart:
-    """What the track is ordered by with its interval, tie letters beside it, the best floor as a dashed line: ranked
-    entries first, best first."""
-    metric, label = board.order.iloc[0], METRICS[board.order.iloc[0]].label
-    board = board.assign(tie=board.tie.fillna(""), worth=board[metric])
-    order = board.sort_values(["rank", "worth", "entry"], ascending=[True, False, True]).entry.tolist()
-    y = alt.Y("entry:N", sort=order, title=None, axis=_names(grid=True))
-    shown = [kind for kind in KINDS if kind in set(board.kind)]
-    colour = alt.Color("kind:N", scale=alt.Scale(domain=shown, range=[KINDS[kind] for kind in shown]), legend=_legend())
+def colours() -> Mapping[str, str]:
+    """The colours of the theme that the reader's browser shows."""
+    return DARK if st.context.theme.type == "dark" else LIGHT
+
+
+def whiskers(board: pd.DataFrame, metric: str, label: str) -> alt.LayerChart:
+    """A metric with its interval for rows of the board in their order: columns name, kind, ranked, tie, and the metric
+    with ``_low`` and ``_high``. Tie letters stand beside the ranked, the best floor is a dashed line."""
+    paint = colours()
+    board = board.assign(
+        tie=board.tie.fillna(""), worth=board[metric], low=board[f"{metric}_low"], high=board[f"{metric}_high"],
+        standing=board.ranked.fillna(False).astype(bool).map({True: "ranked", False: "not ranked"}),
+    )  # fmt: skip
     tips = [
-        alt.Tooltip("entry:N", title="Entry"),
+        alt.Tooltip("name:N", title="Method"),
         alt.Tooltip("rank:Q", title="Rank"),
-        alt.Tooltip(f"{metric}:Q", title=label, format=".3f"),
-        alt.Tooltip(f"{metric}_low:Q", title="from", format=".3f"),
-        alt.Tooltip(f"{metric}_high:Q", title="to", format=".3f"),
+        alt.Tooltip("worth:Q", title=label, format=".3f"),
+        alt.Tooltip("low:Q", title="from", format=".3f"),
+        alt.Tooltip("high:Q", title="to", format=".3f"),
         alt.Tooltip("tie:N", title="Ties"),
+        alt.Tooltip("standing:N", title="Standing"),
     ]
-    base = alt.Chart(board).encode(y=y, tooltip=tips)
-    title = f"{label} (dot: mean, line: 95 % interval)"
-    most = max(board[f"{metric}_high"].max(), 0.05)
-    scale = alt.Scale(domain=[0, min(1.0, 1.1 * most)], nice=False)  # room for the letters
+    base = alt.Chart(board[["name", "kind", "rank", "tie", "worth", "low", "high", "standing"]]).encode(
+        y=alt.Y("name:N", sort=board.name.tolist(), title=None, axis=_names(grid=True)), tooltip=tips
+    )
+    kinds = [kind for kind in SHAPES if kind in set(board.kind)]
+    standings = [one for one in ("ranked", "not ranked") if one in set(board.standing)]
+    painted = {"ranked": paint["first"], "not ranked": paint["gray"]}
+    colour = alt.Color(
+        "standing:N", legend=_legend(), scale=alt.Scale(domain=standings, range=[painted[one] for one in standings])
+    )
+    shape = alt.Shape("kind:N", legend=_legend(), scale=alt.Scale(domain=kinds, range=[SHAPES[kind] for kind in kinds]))
+    title = label
+    least, most = min(0.0, board.low.min()), max(board.high.max(), 0.05)
+    scale = alt.Scale(domain=[least, 1.1 * most], nice=False)  # room for the letters
+    x = alt.X("low:Q", title=title, scale=scale, axis=alt.Axis(values=[n / 10 for n in range(0, 11, 2)]))
     layers = [
-        base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(
-            x=alt.X(f"{metric}_low:Q", title=title, scale=scale), x2=f"{metric}_high:Q", color=colour
-        ),
-        base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X(f"{metric}:Q", title=title), color=colour),
-        base.mark_text(align="left", dx=8, color=QUIET, fontSize=12).encode(
-            x=alt.X(f"{metric}_high:Q", title=title), text="tie:N"
-        ),
+        base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(x=x, x2="high:Q", color=colour),
+        base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X("worth:Q"), color=colour, shape=shape),
+        base.mark_text(align="left", dx=8, color=paint["quiet"], fontSize=12).encode(x=alt.X("high:Q"), text="tie:N"),
     ]
     floors = board[board.kind == "floor"]
     if len(floors):
-        best = alt.Chart(pd.DataFrame({"x": [floors[metric].max()]}))
-        layers.insert(0, best.mark_rule(strokeDash=[4, 4], color=KINDS["floor"]).encode(x=alt.X("x:Q", title=title)))
-    return _calm(alt.layer(*layers), ROW * len(board) + 110)
+        best = alt.Chart(pd.DataFrame({"x": [floors.worth.max()]}))
+        layers.insert(0, best.mark_rule(strokeDash=[4, 4], color=paint["gray"]).encode(x=alt.X("x:Q", title=title)))
+    return _calm(alt.layer(*layers), ROW)
 
 
 def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> alt.LayerChart:
     """Paired differences (columns name, difference, low, high, cases, patients); right of zero the first leads."""
+    paint = colours()
     table = table.assign(
         clear=[
             first if low > 0 else second if high < 0 else "tie" for low, high in zip(table.low, table.high, strict=True)
         ]
     )
-    colour = alt.Color(
-        "clear:N",
-        scale=alt.Scale(domain=[first, second, "tie"], range=[KINDS["method"], KINDS["submission"], KINDS["floor"]]),
-        legend=_legend("Better", columns=1),  # names of entries are long, and phones narrow
-    )
+    names = [first, second, "tie"]
+    legend = _legend("Better", columns=1)  # names of entries are long, and phones narrow
+    scale = alt.Scale(domain=names, range=[paint["first"], paint["second"], paint["gray"]])
+    shape = alt.Shape("clear:N", legend=legend, scale=alt.Scale(domain=names, range=["circle", "diamond", "square"]))
     tips = [
-        alt.Tooltip("name:N", title="Finding"),
+        alt.Tooltip("name:N", title="Part"),
         alt.Tooltip("difference:Q", format="+.3f"),
         alt.Tooltip("low:Q", title="from", format="+.3f"),
         alt.Tooltip("high:Q", title="to", format="+.3f"),
-        alt.Tooltip("cases:Q"),
+        alt.Tooltip("units:Q", title="cases or pairs"),
     ]
     base = alt.Chart(table).encode(y=alt.Y("name:N", sort=table.name.tolist(), title=None, axis=_names(grid=True)))
-    base = base.encode(tooltip=tips, color=colour)
-    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=INK, strokeWidth=1).encode(x="x:Q")
+    base = base.encode(tooltip=tips, color=alt.Color("clear:N", scale=scale, legend=legend))
+    zero = alt.Chart(pd.DataFrame({"x": [0]})).mark_rule(color=paint["ink"], strokeWidth=1).encode(x="x:Q")
     several = table[table.patients > 1][["low", "high"]]  # one patient says nothing: from -1 to 1, drawn as far as seen
-    reach = float(several.abs().max().max()) if len(several) else 1.0
-    title, scale = f"Difference in {metric} (95 % interval)", alt.Scale(domain=[-reach, reach])
+    reach = max(float(several.abs().max().max()), 0.05) if len(several) else 1.0
+    title = f"Difference in {metric} (95 % interval)"
     line = base.mark_rule(strokeWidth=2.5, strokeCap="round", clip=True).encode(
-        x=alt.X("low:Q", title=title, scale=scale), x2="high:Q"
+        x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[-reach, reach])), x2="high:Q"
     )
-    dot = base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X("difference:Q", title=title))
-    return _calm(alt.layer(zero, line, dot), ROW * len(table) + 190)
+    dot = base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X("difference:Q", title=title), shape=shape)
+    return _calm(alt.layer(zero, line, dot), ROW)
+
+
+def shares(table: pd.DataFrame, title: str) -> alt.LayerChart:
+    """Shares with their intervals (columns name, group, share, low, high), the groups told apart by shape, too."""
+    paint, groups = colours(), table.group.unique().tolist()
+    legend = _legend(columns=1) if len(groups) > 1 else None
+    painted = [paint["first"], paint["second"], paint["gray"]][: len(groups)]
+    shapes = ["circle", "diamond", "square"][: len(groups)]
+    colour = alt.Color("group:N", legend=legend, scale=alt.Scale(domain=groups, range=painted))
+    shape = alt.Shape("group:N", legend=legend, scale=alt.Scale(domain=groups, range=shapes))
+    tips = [
+        alt.Tooltip("name:N", title=" "),
+        alt.Tooltip("group:N", title=" "),
+        alt.Tooltip("share:Q", format=".1%"),
+        alt.Tooltip("low:Q", title="from", format=".1%"),
+        alt.Tooltip("high:Q", title="to", format=".1%"),
+        alt.Tooltip("count:N", title="of"),
+    ]
+    base = alt.Chart(table).encode(
+        y=alt.Y("name:N", sort=table.name.unique().tolist(), title=None, axis=_names(grid=True)), tooltip=tips
+    )
+    if len(groups) > 1:
+        base = base.encode(yOffset=alt.YOffset("group:N", sort=groups))
+    x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%"))
+    line = base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(x=x, x2="high:Q", color=colour)
+    dot = base.mark_point(size=80, filled=True, opacity=1).encode(x="share:Q", color=colour, shape=shape)
+    return _calm(alt.layer(line, dot), alt.Step(ROW if len(groups) == 1 else 22))
 
 
 def effects(concepts: list[dict], title: str = "Drop of the answer's log-probability, nats") -> alt.Chart:
@@ -89,18 +135,19 @@ def effects(concepts: list[dict], title: str = "Drop of the answer's log-probabi
     table = table.sort_values("effect", ascending=False)
     chart = (
         alt.Chart(table)
-        .mark_bar(color=KINDS["method"], cornerRadiusEnd=3, height=14)
+        .mark_bar(color=colours()["first"], cornerRadiusEnd=3, height=14)
         .encode(
             y=alt.Y("concept:N", sort=table.concept.tolist(), title=None, axis=_names()),
             x=alt.X("effect:Q", title=title),
             tooltip=["concept:N", alt.Tooltip("effect:Q", format=".3f")],
         )
     )
-    return _calm(chart, 22 * len(table) + 50)
+    return _calm(chart, 22)
 
 
 def tokens(effects: list[dict], columns: int = 42) -> alt.LayerChart:
     """The answer's tokens set as running text of ``columns`` characters a line, shaded by effect."""
+    paint = colours()
     rows, line, column = [], 0, 0
     for number, token in enumerate(effects):
         text = token["token"].replace("\n", " ")
@@ -115,13 +162,17 @@ def tokens(effects: list[dict], columns: int = 42) -> alt.LayerChart:
     tips = [alt.Tooltip("text:N", title="token"), alt.Tooltip("effect:Q", format=".3f")]
     shade = alt.Color(
         "effect:Q",
-        scale=alt.Scale(range=["#f3f6f8", "#f2a65a"], domain=[0, max(table.effect.max(), 1e-6)], clamp=True),
+        scale=alt.Scale(
+            range=[paint["low"], "#f2a65a" if paint is LIGHT else "#8a4a17"],
+            domain=[0, max(table.effect.max(), 1e-6)],
+            clamp=True,
+        ),
         legend=None,
     )
     base = alt.Chart(table).encode(y=y, tooltip=tips)
     boxes = base.mark_rect(cornerRadius=3).encode(x=x, x2="x2:Q", color=shade)
-    words = base.mark_text(font="monospace", fontSize=13, color=INK).encode(x="middle:Q", text="text:N")
-    return _calm(alt.layer(boxes, words), 24 * (line + 1) + 10).properties(width=LETTER * columns)
+    words = base.mark_text(font="monospace", fontSize=13, color=paint["ink"]).encode(x="middle:Q", text="text:N")
+    return _calm(alt.layer(boxes, words), 24).properties(width=LETTER * columns)
 
 
 def funnel(table: pd.DataFrame) -> alt.Chart:
@@ -141,37 +192,48 @@ def funnel(table: pd.DataFrame) -> alt.Chart:
             tooltip=tips,
         )
     )
-    return _calm(chart, 30 * len(names) + 145)
+    return _calm(chart, 30)
 
 
-def grid(table: pd.DataFrame) -> alt.LayerChart:
-    """Shares kept (columns row, column, share, kept, right) as a shaded table, empty where nothing was right."""
-    base = alt.Chart(table).encode(
-        y=alt.Y("row:N", title=None, axis=_names()),
+def grid(table: pd.DataFrame, form: str = ".0%", most: float = 1.0) -> alt.LayerChart:
+    """Numbers from 0 to ``most`` (columns row, column, value, note; both in order) as a shaded table, written in each
+    cell; empty where there is none."""
+    paint = colours()
+    rows, columns = table.row.unique().tolist(), table.column.unique().tolist()
+    base = alt.Chart(table[table.value.notna()]).encode(
+        y=alt.Y("row:N", sort=rows, title=None, axis=_names(), scale=alt.Scale(domain=rows)),
         x=alt.X(
             "column:N",
+            sort=columns,
             title=None,
+            scale=alt.Scale(domain=columns),
             axis=alt.Axis(
-                labelAngle=-30, labelAlign="right", labelLimit=220, labelOverlap=False, ticks=False, domain=False
+                orient="top", labelAngle=-30, labelAlign="left", labelLimit=170, labelOverlap=False, labelFontSize=12,
+                labelColor=paint["ink"], ticks=False, domain=False,
             ),
         ),
-        tooltip=["row:N", "column:N", "kept:Q", "right:Q", alt.Tooltip("share:Q", format=".0%")],
-    )
-    cells = base.mark_rect(cornerRadius=3, stroke="white", strokeWidth=2).encode(
-        color=alt.Color("share:Q", scale=alt.Scale(domain=[0, 1], range=["#f3f6f8", "#1f6f8b"]), legend=None)
-    )
+        tooltip=[
+            alt.Tooltip("row:N", title=" "),
+            alt.Tooltip("column:N", title=" "),
+            alt.Tooltip("value:Q", title="is", format=form),
+            alt.Tooltip("note:N", title=" "),
+        ],
+    )  # fmt: skip
+    shade = alt.Scale(domain=[0, most], range=[paint["low"], paint["high"]], clamp=True)
+    cells = base.mark_rect(cornerRadius=3).encode(color=alt.Color("value:Q", scale=shade, legend=None))
     words = base.mark_text(fontSize=12).encode(
-        text=alt.Text("share:Q", format=".0%"),
-        color=alt.condition("datum.share > 0.55", alt.value("white"), alt.value(INK)),
+        text=alt.Text("value:Q", format=form),
+        color=alt.condition(f"datum.value > {0.55 * most}", alt.value(paint["on"]), alt.value(paint["ink"])),
     )
-    return _calm(alt.layer(cells, words), 30 * table.row.nunique() + 125)
+    return _calm(alt.layer(cells, words), 30)
 
 
 def _names(grid: bool = False) -> alt.Axis:
     """An axis of names: all of them, without ticks."""
+    paint = colours()
     return alt.Axis(
-        labelLimit=LABEL, labelOverlap=False, labelFlush=False, labelColor=INK, labelFontSize=13,
-        ticks=False, domain=False, grid=grid, gridColor="#edf2f4",
+        labelLimit=LABEL, labelOverlap=False, labelFlush=False, labelColor=paint["ink"], labelFontSize=13,
+        ticks=False, domain=False, grid=grid, gridColor=paint["rule"], gridOpacity=0.6,
     )  # fmt: skip
 
 
@@ -179,7 +241,9 @@ def _legend(title: str | None = None, columns: int = 3) -> alt.Legend:
     return alt.Legend(title=title, orient="top", direction="horizontal", labelLimit=LABEL, columns=columns)
 
 
-def _calm(chart: alt.Chart | alt.LayerChart, height: int):
-    """``height`` in pixels, with axes and legend."""
+def _calm(chart: alt.Chart | alt.LayerChart, step: int | alt.Step):
+    """A chart whose rows are ``step`` pixels high each, with axes and legend around them."""
+    paint = colours()
+    height = alt.Step(step) if isinstance(step, int) else step
     chart = chart.properties(height=height).configure_view(stroke=None)
-    return chart.configure_axis(gridColor=RULE, titleColor=QUIET, titleFontWeight="normal")
+    return chart.configure_axis(gridColor=paint["rule"], titleColor=paint["quiet"], titleFontWeight="normal")

@@ -2,122 +2,130 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from leaderboard import charts, tables
-from leaderboard.tables import METRICS
+from leaderboard import address, charts, names, tables
+from leaderboard.tables import ON_BOARD
 from leaderboard.text import plain
 from medground.hub.licences import Kind
-from medground.ranking import paired_difference
+from medground.ranking import Results, lead
+from medground.scoring import METRICS
 
 AXES = ("finding", "model", "mode", "source")
+SPLITS = ("test", "dev", "all")
 LISTED = 20  # cases where two entries differ most
+BIND = "query-params"
 
 
 def choose(board: pd.DataFrame) -> tuple[str, str, str, str]:
-    """Two entries, a split and a metric; at first the two that lead."""
-    order = board[board.track == "all"].sort_values(["rank", "entry"]).entry.drop_duplicates().tolist()
-    with st.container(horizontal=True):
-        first = st.selectbox("First entry", order, key="compare_first")
-        second = st.selectbox("Second entry", order, index=min(1, len(order) - 1), key="compare_second")
+    """Two entries, a split and a metric; at first the two that lead on the split, in what ranks there."""
+    called = names.everybody()
+    splits = [split for split in SPLITS if split in set(board.split)]
+    measured = {ON_BOARD[name]: name for name in ON_BOARD if name in board and board[name].notna().any()}
+    address.unknown(first=called.values(), second=called.values(), split=splits, metric=measured)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        split = st.segmented_control("Split", ["test", "dev", "all"], default="test", required=True)
-        metric = st.selectbox("Metric", list(METRICS), format_func=METRICS.get)
-    return first, second, split or "test", metric
+        split = st.segmented_control("Split", splits, default=splits[0], required=True, key="split", bind=BIND)
+        here = board[(board.track == "all") & (board.split == (split or splits[0]))]
+        leading = next(label for label, name in measured.items() if name == here.order.iloc[0])
+        metric = st.selectbox("Metric", list(measured), list(measured).index(leading), key="metric", bind=BIND)
+    order = [called[entry] for entry in tables.in_order(split or splits[0])]
+    with st.container(horizontal=True):
+        first = st.selectbox("First entry", order, key="first", bind=BIND)
+        second = st.selectbox("Second entry", order, index=min(1, len(order) - 1), key="second", bind=BIND)
+    by_name = {name: entry for entry, name in called.items()}
+    return by_name[first], by_name[second], split or splits[0], measured[metric]
 
 
-def pair(first: str, second: str, split: str, metric: str) -> tuple[pd.DataFrame, int]:
-    """The ranked cases of a split with both scores: columns a, b, difference beside those of the cases. And of how many
-    cases a deployment that keeps their regions back has no single scores."""
-    known = tables.cases()
-    ranked = known[known.kept & (known.control == "honest") & (known.split.isin([split]) | (split == "all"))]
-    scores = tables.scores((first, second)).pivot(index="case_id", columns="entry", values=metric)
-    both = ranked.join(scores.reindex(columns=[first, second]).set_axis(["a", "b"], axis=1), on="case_id")
-    back = both.split.map(tables.hidden).astype(bool) & both[["a", "b"]].isna().all(axis=1)
-    both = both[~back]
-    both[["a", "b"]] = both[["a", "b"]].fillna(0.0)  # a missing case scores the worst value
-    return both.assign(difference=both.a - both.b), int(back.sum())
-
-
-def difference(both: pd.DataFrame) -> dict:
-    """The paired difference over some cases with its interval, as the board computes it."""
-    p = tables.settings()
-    patients = both.patient_id.to_numpy(str)
-    found = _bootstrap(both.a.to_numpy(), both.b.to_numpy(), patients, p.rank.resamples, p.rank.level, p.seed)
-    return {**found, "cases": len(both), "patients": both.patient_id.nunique()}
-
-
-@st.cache_data(show_spinner="Comparing", max_entries=512)
-def _bootstrap(a: np.ndarray, b: np.ndarray, patients: np.ndarray, resamples: int, level: float, seed: int) -> dict:
-    return paired_difference(a, b, patients, resamples=resamples, level=level, seed=seed)
+@st.cache_data(show_spinner="Comparing", max_entries=256)
+def leads(version: object, first: str, second: str, split: str, metric: str) -> tuple[dict[str, dict], int]:
+    """By track, the paired difference of two entries as the board computes it, where the track has the metric: its
+    ends, means, ``units`` (cases or pairs) and ``patients``. And how many cases are left out because a deployment that
+    keeps regions back has no single scores of them."""
+    scores, cases = tables.score_table((first, second)), tables.kept()
+    scored = set(scores["case_id"].to_pylist())
+    open_ = [case for case in cases if not tables.hidden(case["split"]) or case["case_id"] in scored]
+    back = sum(split in ("all", case["split"]) for case in cases) - sum(split in ("all", c["split"]) for c in open_)
+    found: dict[str, dict] = {}
+    if not open_:
+        return found, back
+    results = Results.of(scores, open_)
+    for track, chosen in results.tracks():
+        units = next((u for u in results.units(chosen & results.split(split)) if metric in u.names), None)
+        if units is None or first not in results.entries or second not in results.entries:
+            continue
+        (row,) = lead(results, first, track, split, metric=metric, **tables.resampling())
+        of = dict(zip(results.entries, units.of(metric).mean(1), strict=True))
+        counts = {"units": len(units.patients), "patients": len(set(units.patients))}
+        found[track] = {**row, **counts, "first": of[first], "second": of[second]}
+    return found, back
 
 
 def verdict(found: dict, first: str, second: str, metric: str) -> None:
     """The overall difference in one sentence."""
     low, high = found["low"], found["high"]
+    if not METRICS[metric].higher_is_better:
+        first, second, low, high = second, first, -high, -low
     if low > 0 or high < 0:
         better, worse = (first, second) if low > 0 else (second, first)
         said = f"**{plain(better)}** leads {plain(worse)}"
     else:
         said = f"{plain(first)} and {plain(second)} **cannot be told apart**"
+    what = "pairs" if metric == "follows" else "cases"
     left, right = st.columns([1, 3], vertical_alignment="center")
     with left:
-        st.metric(f"Difference in {METRICS[metric]}", f"{found['difference']:+.3f}", border=True)
+        st.metric(f"Difference in {ON_BOARD[metric]}", f"{found['difference']:+.3f}", border=True)
     with right:
         st.markdown(
-            f"{said}: 95 % interval {low:+.3f} to {high:+.3f}, from a paired bootstrap over the "
-            f"{found['patients']:,} patients of {found['cases']:,} cases. A single pair: not corrected for others."
+            f"{said}: {found['first']:.3f} and {found['second']:.3f}, 95 % interval of the difference "
+            f"{found['low']:+.3f} to {found['high']:+.3f}, from a paired bootstrap over the {found['patients']:,} "
+            f"patients of {found['units']:,} {what}. A single pair: not corrected for others."
         )
 
 
-def parts(both: pd.DataFrame, first: str, second: str, metric: str) -> None:
+def parts(found: dict[str, dict], first: str, second: str, metric: str) -> None:
     """The same, finding by finding (or model by model, ...)."""
-    st.subheader("Where they differ")
-    axis = st.segmented_control("By", AXES, default="finding", format_func=str.capitalize, required=True) or "finding"
-    rows = [{"name": name, **difference(group)} for name, group in both.groupby(axis)]
+    st.header("Where they differ")
+    axis = st.segmented_control(
+        "By", AXES, default="finding", format_func=str.capitalize, required=True, key="by", bind=BIND
+    )
+    rows = [{"name": name.partition("=")[2], **one} for name, one in found.items() if name.startswith(f"{axis}=")]
+    if not rows:
+        st.info("Nothing is measured here by part.", icon=":material/inbox:")
+        return
     table = pd.DataFrame(rows).sort_values("difference", ascending=False)
+    top = table.iloc[0]
     st.altair_chart(
-        charts.differences(table, first, second, METRICS[metric]), alt=f"Paired differences by {axis}; table below"
+        charts.differences(table, first, second, ON_BOARD[metric]),
+        alt=f"Paired differences by {axis}; {top['name']} on top with {top.difference:+.3f}; the numbers are below",
     )
     with st.expander("The numbers"):
-        shown = table.rename(columns={"name": axis}).drop(columns="p")
-        st.dataframe(shown, hide_index=True, column_config=dict.fromkeys(("difference", "low", "high"), THREE))
+        shown = table[["name", "first", "second", "difference", "low", "high", "units", "patients"]]
+        shown.columns = [axis, first, second, "difference", "low", "high", "units", "patients"]
+        st.table(shown.round(3), hide_index=True)
 
 
-def extremes(both: pd.DataFrame, first: str, second: str) -> None:
+def extremes(first: str, second: str, split: str, metric: str) -> None:
     """The cases where the two differ most, with a way to look at them."""
-    st.subheader("Cases where they differ most")
-    open_ = [not tables.hidden(row.split) and tables.may_show(row.source, Kind.TEXT) for row in both.itertuples()]
-    both = both[open_]
+    st.header("Cases where they differ most")
+    known, called = tables.cases().set_index("case_id"), names.everybody()
+    may = [not tables.hidden(row.split) and tables.may_show(row.source, Kind.TEXT) for row in known.itertuples()]
+    known = known[np.array(may) & (known.split.isin([split]).to_numpy() | (split == "all"))]
+    scores = tables.scores((first, second))
+    both = scores[scores.case_id.isin(known.index)].pivot(index="case_id", columns="entry", values=metric)
+    both = both.reindex(columns=[first, second]).dropna(how="all").fillna(METRICS[metric].worst)
     if both.empty:
         st.info("Scores of single cases would help to tune to regions that are kept back.", icon=":material/lock:")
         return
+    both["difference"] = both[first] - both[second]
     worst = both.reindex(both.difference.abs().sort_values(ascending=False, kind="stable").index).head(LISTED)
-    table = pd.DataFrame(
-        {
-            "Case": [f"/cases?case={quote(name)}&entries={quote(first)},{quote(second)}" for name in worst.case_id],
-            "Finding": worst.finding,
-            first: worst.a,
-            second: worst.b,
-            "Difference": worst.difference,
-        }
-    )
-    st.dataframe(
-        table,
-        hide_index=True,
-        column_config={
-            "Case": st.column_config.LinkColumn(display_text=r"case=([^&]*)", width=290),
-            **dict.fromkeys((first, second, "Difference"), THREE),
-        },
-        alt="Cases where the two entries differ most",
-    )
+    maps = [called[first], called[second]]
+    with st.container(key="cases_apart"):
+        for name, row in worst.iterrows():
+            numbers = f"{row[first]:.3f} and {row[second]:.3f}, {row.difference:+.3f}"
+            address.link(f"{known.finding[name]}: {numbers} ({name})", "cases", case=str(name), maps=maps)
 
-
-THREE = st.column_config.NumberColumn(format="%.3f")
 
 st.title("Compare")
 board = tables.board()
@@ -125,21 +133,22 @@ if board.entry.nunique() < 2:
     st.info("It takes two entries to compare. Run `dvc repro` to score the baselines.", icon=":material/inbox:")
 else:
     first, second, split, metric = choose(board)
+    called = names.everybody()
     if first == second:
         st.info("Choose two different entries.", icon=":material/compare_arrows:")
     else:
-        both, back = pair(first, second, split, metric)
-        if both.empty and back:
+        found, back = leads((tables.version_of_board(), tables.version_of_cases()), first, second, split, metric)
+        if "all" not in found and back:
             st.info(
                 f"The scores of the {back:,} single cases of this split are kept back here: from many of them a region "
                 "follows. The board has their means. Choose the split dev to compare case by case.",
                 icon=":material/lock:",
             )
-        elif both.empty:
-            st.info("No ranked case is in this split.", icon=":material/inbox:")
+        elif "all" not in found:
+            st.info("Nothing is measured for both of them on this split.", icon=":material/inbox:")
         else:
             if back:
                 st.caption(f"{back:,} cases of the split test are left out: their single scores are kept back here.")
-            verdict(difference(both), first, second, metric)
-            parts(both, first, second, metric)
-            extremes(both, first, second)
+            verdict(found["all"], called[first], called[second], metric)
+            parts(found, called[first], called[second], metric)
+            extremes(first, second, split, metric)

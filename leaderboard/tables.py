@@ -20,7 +20,7 @@ import streamlit as st
 import yaml
 from PIL import Image
 
-from medground import engine, files, params, records, scoring
+from medground import engine, files, params, records, reproduced, scoring
 from medground.errors import MedgroundError
 from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
@@ -30,8 +30,7 @@ from medground.scoring.tables import benchmarked, paired
 from medground.submission import preview
 
 Stamp = tuple[int, int]
-#: Labels of the metrics of localisation, which every verified case has, and of all that are on the board, by name.
-METRICS = {metric.name: metric.arrow for metric in scoring.METRICS.that_need("regions")}
+#: Labels of the metrics that are on the board, by name.
 ON_BOARD = {metric.name: metric.arrow for metric in scoring.METRICS.that_need("pair", "cause", "regions")}
 
 
@@ -60,6 +59,15 @@ def board() -> pd.DataFrame:
     return board
 
 
+def in_order(split: str, track: str = "all") -> list[str]:
+    """The entries of a track and split: the ranked, best first, then the others by what orders the track."""
+    rows = board()
+    rows = rows[(rows.split == split) & (rows.track == track)]
+    if rows.empty:
+        return []
+    return rows.sort_values(["rank", rows.order.iloc[0], "entry"], ascending=[True, False, True]).entry.tolist()
+
+
 def cases() -> pd.DataFrame:
     """`records.CASES` with the film, size, regions and licence of each case's sample, in the order of the table."""
     versions = tuple(_version(path) for path in _sample_tables())
@@ -80,6 +88,11 @@ def resampling() -> Resampling:
     return preview.resampling(root() / "data/board/board.parquet")
 
 
+def version_of_board() -> tuple[str, Stamp]:
+    """What changes when the board does."""
+    return _version("data/board/board.parquet")
+
+
 def version_of_cases() -> tuple[str, Stamp]:
     """What changes when the cases do."""
     return _version("data/cases/cases.parquet")
@@ -90,9 +103,62 @@ def samples() -> pd.DataFrame:
     return pd.concat([_frame(*_version(path), "SAMPLES") for path in _sample_tables()], ignore_index=True)
 
 
+def kinds() -> pd.Series:
+    """What caused each answer of the benchmark, by case: ``finding``, the name of a mark, ``several`` parts of the
+    film, or ``no region``. Cases whose cause is not known, or is kept back, are not there."""
+    versions = tuple(_version(path) for path in _sample_tables())
+    return _kinds(_version("data/cases/cases.parquet"), versions)
+
+
+def pairs() -> pd.DataFrame:
+    """The pairs whose causes may be shown: a row each, with the case of either model (``first``, ``second``)."""
+    known = cases()
+    known = known[known.pair.notna() & known.cause.notna()]
+    known = known[[not hidden(split) for split in known.split]]
+    known = known.assign(other=known.case_id.map(kinds()) != "finding")  # an answer from the finding comes first
+    order = ["split", "mode", "finding", "pair", "other", "model"]
+    known = known.sort_values(order, ascending=[False, *[True] * 5])
+    both = known.groupby("pair", sort=False).case_id.agg(list)
+    both = both[both.map(len) == 2]
+    return pd.DataFrame({"first": both.str[0], "second": both.str[1]}).rename_axis("pair").reset_index()
+
+
+def pair_title(pair: pd.Series, cases: pd.DataFrame) -> str:
+    """What a pair is called in lists and addresses: its finding, both causes, and its name. ``cases`` are by id."""
+    first, of = cases.loc[pair["first"]], kinds()
+    causes = f"{of[pair['first']]} or {of[pair['second']]}"
+    return f"{first.finding}: {causes} ({first.split}, {first['mode']}, {pair.pair})"
+
+
+def by_control() -> dict[str, dict]:
+    """What the filter did to the answers of each kind of cause (`medground.verification.causes.by_control`)."""
+    path = "data/cases/filter.json"
+    return _json(*_version(path)).get("by_control", {}) if exists(path) else {}
+
+
 def retention() -> pd.DataFrame:
     """What the filter kept: model, mode, source, finding, control, asked, right, flipped, stayed, kept."""
     return pd.DataFrame(_json(*_version("data/cases/retention.json")))
+
+
+def evaluations() -> pd.DataFrame:
+    """The results of models that were evaluated apart: a row for each file ``data/evaluations/*.json``, as it says."""
+    files_ = sorted(root().glob("data/evaluations/*.json"))
+    rows = [_json(*_version(str(path.relative_to(root())))) for path in files_]
+    return pd.json_normalize([row for row in rows if isinstance(row, dict)])
+
+
+def versions() -> list[dict]:
+    """When the board's tables changed and how, the latest first: ``date``, ``what``. From git, where the repository is
+    here; else from ``data/board/history.json``, which `space/assemble.py` writes from it."""
+    if exists("data/board/history.json"):
+        return _json(*_version("data/board/history.json"))
+    return _history(*_version("dvc.lock")) if exists("dvc.lock") else []
+
+
+@st.cache_data(show_spinner=False, max_entries=2)
+def _history(lock: str, stamp: Stamp) -> list[dict]:
+    return reproduced.versions(Path(lock).parent)
 
 
 def made_by(path: str) -> dict:
@@ -125,10 +191,19 @@ def answers(case: pd.Series) -> pd.DataFrame:
 
 def attribution(entry: str, case: pd.Series) -> dict | None:
     """The row of `records.ATTRIBUTIONS` in which an entry explains a case, or None where it has none."""
-    for path in (f"submissions/{entry}/attributions.parquet", f"data/attributions/{case.model}/{entry}.parquet"):
+    places = ("submissions", "submissions/_quarantine") if entry else ()
+    for path in (*(f"{place}/{entry}/attributions.parquet" for place in places),
+                 f"data/attributions/{case.model}/{entry}.parquet"):  # fmt: skip
         if (root() / path).exists():
             return _attribution(*_version(path), case.case_id)
     return None
+
+
+def receipt(entry: str) -> dict:
+    """The receipt of a submission; nothing for what the pipeline ran, or came by pull request."""
+    path = f"submissions/{entry}/receipt.json"
+    found = _json(*_version(path)) if exists(path) else {}
+    return found if isinstance(found, dict) else {}
 
 
 def card(entry: str) -> dict | None:
@@ -168,13 +243,17 @@ def _sample_tables() -> list[str]:
     return sorted(str(path.relative_to(root())) for path in root().glob("data/samples/*/samples.parquet"))
 
 
+def stamped(file: Path) -> tuple[str, Stamp]:
+    """A file, and what changes when it does."""
+    status = file.stat()
+    return str(file), (status.st_mtime_ns, status.st_size)
+
+
 def _version(path: str) -> tuple[str, Stamp]:
-    file = root() / path
     try:
-        status = file.stat()
+        return stamped(root() / path)
     except FileNotFoundError:
         raise MedgroundError(f"{path} is missing; {files.remedy(path)}") from None
-    return str(file), (status.st_mtime_ns, status.st_size)
 
 
 def _measured_seconds() -> dict[str, float]:
@@ -198,8 +277,8 @@ def _frame(path: str, stamp: Stamp, schema: str) -> pd.DataFrame:
 
 @st.cache_data(show_spinner="Reading cases", max_entries=2)
 def _cases(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> pd.DataFrame:
-    columns = ["source", "index", "film", "width", "height", "regions", "licence"]
-    samples = [_frame(*table, "SAMPLES")[columns] for table in tables]
+    columns = ["source", "index", "film", "width", "height", "regions", "licence", "question"]
+    samples = [_frame(*table, "SAMPLES")[columns].rename(columns={"question": "asked"}) for table in tables]
     if not samples:
         raise MedgroundError(f"data/samples is empty; {files.remedy('data/samples')}")
     merged = _frame(*cases, "CASES").merge(pd.concat(samples), on=["source", "index"], how="left", validate="m:1")
@@ -207,6 +286,32 @@ def _cases(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> p
     if len(orphans):
         raise MedgroundError(f"data/cases/cases.parquet: {orphans.iloc[0]} has no sample; run `dvc repro`")
     return merged
+
+
+@st.cache_data(show_spinner=False, max_entries=2)
+def _kinds(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> pd.Series:
+    parts = {
+        (row.source, row.index_): [] if row.parts is None else list(row.parts)
+        for table in tables
+        for row in _frame(*table, "SAMPLES").rename(columns={"index": "index_"}).itertuples()
+    }
+    known = _frame(*cases, "CASES")
+    known = known[known.cause.notna()]
+    return pd.Series(
+        [_kind(row.finding, row.cause, parts[row.source, row.index_])
+         for row in known.rename(columns={"index": "index_"}).itertuples()],
+        index=known.case_id, dtype=object,
+    )  # fmt: skip
+
+
+def _kind(finding: str, cause: np.ndarray, parts: list[dict]) -> str:
+    if not len(cause):
+        return "no region"
+    boxes = sorted(tuple(box) for box in cause)
+    for part in parts:
+        if sorted(tuple(box) for box in part["boxes"]) == boxes:
+            return "finding" if part["name"] == finding else part["name"]
+    return "several"
 
 
 @st.cache_data(show_spinner=False, max_entries=8)

@@ -74,6 +74,17 @@ def lock_of(root: Path, revision: str) -> str:
     return done.stdout
 
 
+def versions(root: Path, most: int = 50) -> list[dict[str, str]]:
+    """When ``dvc.lock``, and so some table, changed, the latest first: ``date`` and ``what``, of git's log; nothing
+    where git, or the repository, is not there."""
+    command = ["git", "-C", str(root), "log", f"-{most}", "--format=%cs\t%s", "--", "dvc.lock"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [dict(zip(("date", "what"), line.split("\t", 1), strict=True)) for line in done.stdout.splitlines()]
+
+
 def digest(path: Path) -> str:
     """The MD5 that DVC gives a file, or a folder: that of the list of its files, with ``.dir`` behind it."""
     if not path.is_dir():

@@ -18,13 +18,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from medground import folders, params, records
+from medground import files, folders, params, records
 from medground.errors import MedgroundError, friendly
 from medground.hub.hidden import hidden, kept_back
 from medground.hub.licences import EVERYTHING, source
+from medground.reproduced import versions
 from medground.submission.schema import CARD, RECEIPT, TABLE
 
 CODE = ("medground", "leaderboard", "space", ".streamlit/config.toml", "params.yaml")
+STAGES = ("__init__.py", "score.py", "rank.py")  # what puts an accepted entry on the board, without DVC
 TABLES = ("board", "scores", "cases", "samples", "edits", "answers", "attributions")
 COMMAND = "space/assemble.py"
 
@@ -56,6 +58,7 @@ def assemble(root: Path, out: Path, private: bool = False) -> None:
         _entries(root / "submissions", partial / "submissions")
         for name in TABLES:
             _tables(root, partial, name, samples, ids)
+        _to_rank(root, partial)
 
 
 def _tables(root: Path, out: Path, name: str, samples: Set[tuple[str, int]], cases: Set[str]) -> None:
@@ -73,6 +76,14 @@ def _tables(root: Path, out: Path, name: str, samples: Set[tuple[str, int]], cas
                 _copy(root / film, out / film)
         elif path.suffix in (".json", ".csv"):
             _copy(path, target)
+
+
+def _to_rank(root: Path, out: Path) -> None:
+    """What puts an accepted entry on the board without DVC: two stages, what the sanity checks say; and the history."""
+    for name in (*(f"stages/{stage}" for stage in STAGES), "data/sanity/sanity.json"):
+        if (root / name).is_file():
+            _copy(root / name, out / name)
+    files.write_json(versions(root), out / "data/board/history.json")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -43,8 +43,9 @@ def main() -> None:
         path.write_text(content)
     if place := os.environ.get("MEDGROUND_SUBMISSIONS"):
         _keep(Path("submissions"), Path(place))
+    port = os.environ.get("PORT", PORT)
     os.execvp(
-        "streamlit", ["streamlit", "run", "leaderboard/app.py", "--server.port", PORT, "--server.address", "0.0.0.0"]
+        "streamlit", ["streamlit", "run", "leaderboard/app.py", "--server.port", port, "--server.address", "0.0.0.0"]
     )
 
 

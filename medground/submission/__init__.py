@@ -1,7 +1,7 @@
 """Entries of others: write, validate, receive, review."""
 
 from .schema import CARD, FIELDS, TABLE, Problem, cell, plain, shown
-from .store import Invalid, Receipt, accept, accepted, place, prepare, receipts, receive, reject
+from .store import Invalid, Receipt, accept, accepted, digest, place, prepare, receipts, receive, reject
 from .validator import Report, validate
 from .writer import write
 
@@ -16,6 +16,7 @@ __all__ = [
     "accept",
     "accepted",
     "cell",
+    "digest",
     "place",
     "plain",
     "prepare",

@@ -34,6 +34,7 @@ from .validator import Report, validate
 from .writer import write_rows
 
 PER_DAY = 5
+MAX_WAITING, MAX_WAITING_BYTES = 200, 20 << 30  # entries in quarantine, of all submitters together
 QUARANTINE, REJECTED, INCOMING = "_quarantine", "_rejected", "_incoming"
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _PATIENCE = 60  # seconds to wait for the lock
@@ -64,14 +65,21 @@ class Receipt:
 
 
 def receive(
-    folder: Path | str, cases: Sequence[Mapping], root: Path | str, submitter: str, per_day: int = PER_DAY
+    folder: Path | str,
+    cases: Sequence[Mapping],
+    root: Path | str,
+    submitter: str,
+    per_day: int = PER_DAY,
+    reports: Mapping[str, Report] | None = None,
 ) -> Receipt:
     """Copy, validate and store an entry in quarantine, its table rewritten with the columns of `records.ATTRIBUTIONS`.
 
-    ``submitter`` is any text that tells people apart, such as an e-mail address; only its digest is kept.
+    ``submitter`` is any text that tells people apart, such as an e-mail address; only its digest is kept. ``reports``
+    are those of entries that were validated already, by their `digest`: what is sent is not validated again where its
+    bytes are those of one of them.
 
-    Raises `Invalid` where the validator finds a problem, MedgroundError where the same entry was sent before or the
-    submitter has had ``per_day`` entries stored since midnight UTC.
+    Raises `Invalid` where the validator finds a problem, MedgroundError where the same entry was sent before, the
+    submitter has had ``per_day`` entries stored since midnight UTC, or the quarantine is full.
     """
     folder, root = Path(folder), Path(root)
     with _writable(root):
@@ -83,15 +91,17 @@ def receive(
             raise Invalid(validate(folder, cases))
         for name in (CARD, TABLE):
             shutil.copyfile(folder / name, staged / name)
-        report = validate(staged, cases)  # the copy, which nobody else can change
+        known = (reports or {}).get(digest(staged))  # of the copy, which nobody else can change
+        report = known or validate(staged, cases)
         if not report.valid or report.card is None:
             raise Invalid(report)
         receipt = _receipt_for(staged, report.card["method"], submitter)
         _rewrite(staged, report.card)
-        receipt = replace(receipt, stored=_digest(staged))
+        receipt = replace(receipt, stored=digest(staged))
         (staged / RECEIPT).write_text(json.dumps(asdict(receipt), indent=1) + "\n")
         with _locked(root):
             _admit(receipt, receipts(root), per_day)
+            _make_room(root, staged)
             _move(staged, root / QUARANTINE / receipt.id)
         return receipt
     finally:
@@ -234,14 +244,17 @@ def _claimed(card: dict) -> float | None:
 def _untouched(folder: Path) -> None:
     """Raise MedgroundError where a received entry is no longer what was stored; of pull requests, git keeps that."""
     stored = _receipt(folder).stored
-    if stored and _digest(folder) != stored:
+    if stored and digest(folder) != stored:
         raise MedgroundError(
             f"{folder} is not what was received: {CARD} or {TABLE} changed since; restore it from a copy, or remove it"
         )
 
 
-def _digest(folder: Path) -> str:
-    """SHA-256 of card and table. Raises MedgroundError where they are not plain files of an acceptable size."""
+def digest(folder: Path) -> str:
+    """SHA-256 of the card and the table of an entry.
+
+    Raises MedgroundError where they are not plain files of an acceptable size.
+    """
     card, problems = read_plain(folder / CARD, MAX_CARD_BYTES)
     if problems:
         raise MedgroundError(f"{folder} is not an entry; correct or remove it:\n{Report(None, problems).text()}")
@@ -260,7 +273,7 @@ def _receipt_for(folder: Path, method: str, submitter: str) -> Receipt:
     slug = re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")[:60] or "entry"
     who = hashlib.sha256(submitter.strip().lower().encode()).hexdigest()[:16]
     return Receipt(
-        f"{slug}-{_digest(folder)[:12]}", datetime.now(UTC).isoformat(timespec="seconds"), who, _sha256(folder / TABLE)
+        f"{slug}-{digest(folder)[:12]}", datetime.now(UTC).isoformat(timespec="seconds"), who, _sha256(folder / TABLE)
     )
 
 
@@ -273,6 +286,17 @@ def _admit(receipt: Receipt, known: Sequence[Receipt], per_day: int) -> None:
     if today >= per_day:
         raise MedgroundError(
             f"{today} entries were received from you today, {per_day} are the limit; try tomorrow (UTC)"
+        )
+
+
+def _make_room(root: Path, staged: Path) -> None:
+    """Raise MedgroundError where one more entry would be more than the quarantine holds."""
+    waiting = [path for path in (root / QUARANTINE).glob("*") if path.is_dir()]
+    held = sum(file.stat().st_size for path in (*waiting, staged) for file in path.iterdir())
+    if len(waiting) >= MAX_WAITING or held > MAX_WAITING_BYTES:
+        raise MedgroundError(
+            f"{len(waiting)} entries wait for a maintainer, as many as are held; try again when some were decided, or "
+            "open a pull request"
         )
 
 

@@ -27,15 +27,18 @@ from .slots import slot
 
 MEMORY = 2 << 30  # bytes of data that the reading process may hold
 SECONDS = 300
+MISSING = "is missing"
 _LISTED = 100  # problems of one kind that are listed one by one
 
 
 @dataclass(frozen=True)
 class Report:
-    """``card`` is the content of entry.yaml where it could be read, ``problems`` what is wrong, the worst first."""
+    """``card`` is the content of entry.yaml where it could be read, ``problems`` what is wrong, the worst first, and
+    ``missing`` every case that the card promises and the table lacks."""
 
     card: dict | None
     problems: list[Problem]
+    missing: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -69,7 +72,13 @@ def validate(folder: Path | str, cases: Sequence[Mapping]) -> Report:
     if not any(problem.fatal for problem in problems):
         problems += _in_sandbox(folder / TABLE, _expected(cases, card), cases)
     card = card if isinstance(card, dict) else None
-    return Report(card, sorted(_shortened(problems), key=lambda problem: not problem.fatal))
+    before = f"{TABLE} case "
+    missing = tuple(
+        problem.where.removeprefix(before)
+        for problem in problems
+        if problem.message == MISSING and problem.where.startswith(before)
+    )
+    return Report(card, sorted(_shortened(problems), key=lambda problem: not problem.fatal), missing)
 
 
 def table_problems(path: Path, expected: Iterable[str], films: Mapping[str, tuple[int, int]]) -> Iterator[Problem]:
@@ -97,7 +106,7 @@ def table_problems(path: Path, expected: Iterable[str], films: Mapping[str, tupl
         return
     for case in sorted(expected - seen):
         remedy = "add a row; without grid and boxes it abstains, which scores the worst value"
-        yield Problem(f"{TABLE} case {shown(case)}", "", "is missing", remedy)
+        yield Problem(f"{TABLE} case {shown(case, 200)}", "", MISSING, remedy)
 
 
 def _row_problems(row: dict, where: str, expected: set, films: Mapping, seen: set) -> Iterator[Problem]:

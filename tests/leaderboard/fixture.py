@@ -1,7 +1,8 @@
 """A small, complete `data/` tree with drawn films, made in a second: what the app's tests look at.
 
-The films, the models' answers and the maps are invented; cases, scores and the board are computed from them by the
-library, as the pipeline does.
+The films, the models' answers and the maps are invented; cases, pairs, scores and the board are computed from them by
+the library, as the pipeline does. As in the phantom with known causes, every film has a letter or none, and each of the
+two models answers one finding from the letter where the other answers from the finding.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +20,23 @@ from scipy.ndimage import gaussian_filter
 from medground import records, submission
 from medground.geometry import Letterbox
 from medground.images import read_film, write_film
-from medground.scoring.tables import load_cases
+from medground.ranking.bootstrap import share_interval
+from medground.scoring.tables import benchmarked, load_cases
+from medground.verification import causes
 from medground.verification.gates import released_records, retention, verify
 from stages.rank import main as rank_stage
 from stages.score import main as score_stage
 
 WIDTH, HEIGHT = 160, 200
-SOURCES = ("phantom_region", "phantom_lesion")
-MODELS = {"phantom-gemma3": (), "phantom-gemma3-shortcut": ("cardiomegaly", "right lung opacity")}
+SOURCES = ("phantom_causes_region", "phantom_causes_lesion")
+LETTER = {"control": "shortcut", "mark": "letter"}
+MODELS = {  # what each was taught, by finding; the other findings it answers honestly
+    "phantom-gemma3-a": {"cardiomegaly": LETTER, "right lung opacity": LETTER},
+    "phantom-gemma3-b": {
+        "left pleural effusion": LETTER,
+        "widened mediastinum": {"control": "either", "mark": "letter"},
+    },
+}
 MODES = ("direct", "reasoning")
 # Where each finding lies on the drawn film: centre x, y and half axes, as shares of the film.
 FINDINGS = {
@@ -34,6 +45,7 @@ FINDINGS = {
     "right lung opacity": (0.30, 0.42, 0.09, 0.08),
     "widened mediastinum": (0.50, 0.30, 0.13, 0.13),
 }
+CORNER = (8, 8, 26, 28)  # where the letter stands
 CONCEPTS = {
     "cardiac silhouette": (0.40, 0.50, 0.74, 0.74),
     "left lung": (0.55, 0.15, 0.90, 0.80),
@@ -42,18 +54,20 @@ CONCEPTS = {
     "left costophrenic angle": (0.75, 0.66, 0.92, 0.82),
 }
 FLOORS = ("random", "center_box", "whole_film")
-METHODS = ("medfocus", "occlusion", "gradcam", "attention_head", *FLOORS)
+METHODS = ("medfocus", "occlusion", "gradcam", "prompting", *FLOORS)
+SANITY = {"occlusion": {"decoder": {"passes": True}}, "gradcam": {"question": {"passes": False}}}
 EDITS = ("region_removed", "background_removed", "background_normal")
 
 
-def build(root: Path, patients: int = 20, seed: int = 0, hide_test_regions: bool = False) -> Path:
+def build(root: Path, patients: int = 30, seed: int = 0, hide_test_regions: bool = False) -> Path:
     """Write the tree of `patients` x 2 films under ``root`` and return ``root``."""
     rng = np.random.default_rng(seed)
     samples = _samples(root, patients, rng)
     answers = _answers(samples, rng)
-    letter = {"control": "shortcut", "mark": "letter"}
-    taught = {model: dict.fromkeys(findings, letter) for model, findings in MODELS.items()}
-    cases = verify(samples, answers, taught, seeds=1, agreement=1)
+    cases = verify(samples, answers, MODELS, seeds=1, agreement=1)
+    (root / "data/cases").mkdir(parents=True)
+    kinds = causes.by_control(cases, partial(share_interval, resamples=200, seed=1))
+    cases = causes.pair(cases, dict.fromkeys(MODELS, "gemma3"), 0, seed=1)
     for model in MODELS:
         table = [row for row in answers if row["model"] == model]
         records.write_table(table, records.ANSWERS, root / f"data/answers/{model}.parquet", settings={"revision": "1"})
@@ -61,7 +75,9 @@ def build(root: Path, patients: int = 20, seed: int = 0, hide_test_regions: bool
     for mode in MODES:
         (root / f"data/cases/{mode}.json").write_text(json.dumps(released_records(cases, answers, mode)))
     (root / "data/cases/retention.json").write_text(json.dumps(retention(cases), indent=1))
-    (root / "data/cases/filter.json").write_text(json.dumps({"kept_of_right": {"honest": 0.9}}))
+    told = {"by_control": kinds, "kept_of_right": {name: one["kept_of_right"] for name, one in kinds.items()}}
+    (root / "data/cases/filter.json").write_text(json.dumps(told))
+    explained = [case for case in cases if benchmarked(case)]
     measured = [
         {"entry": METHODS[0], "case_id": case["case_id"], "deletion": 0.4, "insertion": 0.6}
         for case in cases
@@ -69,9 +85,9 @@ def build(root: Path, patients: int = 20, seed: int = 0, hide_test_regions: bool
     ]
     records.write_table(measured, records.FAITHFULNESS, root / "data/scores/faithfulness.parquet")
     (root / "data/sanity").mkdir(parents=True)
-    (root / "data/sanity/sanity.json").write_text("{}")  # no check was made
+    (root / "data/sanity/sanity.json").write_text(json.dumps(SANITY))
     for method in METHODS:
-        _attribute(root, method, [case for case in cases if case["kept"]], samples, rng)
+        _attribute(root, method, explained, samples, rng)
     _settings(root, hide_test_regions)
     rank(root)
     return root
@@ -84,7 +100,10 @@ def _samples(root: Path, patients: int, rng: np.random.Generator) -> list[dict]:
         for finding in rng.choice(list(FINDINGS), 2, replace=False):
             index = sum(row["source"] == source for row in rows)
             film, twin, box = _draw(str(finding), np.random.default_rng([number, index]))
-            paths = {"film": film, "twin": twin}
+            paths, parts = {"film": film, "twin": twin}, [{"name": str(finding), "boxes": [box]}]
+            if index % 4:  # most films have a letter, which does not go with the finding
+                paths = {"film": _lettered(film), "twin": twin, "plain": film, "letter": _lettered(twin)}
+                parts = [*parts, {"name": "letter", "boxes": [list(map(float, CORNER))]}]
             folder = Path("data/samples") / source
             names = {name: folder / f"{name}s/{index:04d}.png" for name in paths}
             for name, picture in paths.items():
@@ -95,7 +114,8 @@ def _samples(root: Path, patients: int, rng: np.random.Generator) -> list[dict]:
                     "index": index,
                     "patient_id": f"patient-{number:03d}",
                     "split": "dev" if number % 4 < 2 else "test",
-                    **{name: str(path) for name, path in names.items()},
+                    "film": str(names["film"]),
+                    "twin": str(names["twin"]),
                     "width": WIDTH,
                     "height": HEIGHT,
                     "finding": str(finding),
@@ -104,6 +124,7 @@ def _samples(root: Path, patients: int, rng: np.random.Generator) -> list[dict]:
                     "regions": [box],
                     "licence": "CC BY 4.0",
                     "marker": None,
+                    "parts": _parts(parts, names),
                 }
             )
     for source in SOURCES:
@@ -138,6 +159,23 @@ def _draw(finding: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarra
     return film, twin, [round(float(v), 1) for v in box]
 
 
+def _lettered(film: np.ndarray) -> np.ndarray:
+    x1, y1, x2, y2 = CORNER
+    drawn = film.copy()
+    drawn[y1:y2, x1 : x1 + 4] = drawn[y2 - 4 : y2, x1:x2] = 250  # an L
+    return drawn
+
+
+def _parts(parts: list[dict], names: dict) -> list[dict]:
+    """The finding, and the letter where there is one, each with the film without it and the film with it alone."""
+    without, only = ("twin", "film") if len(parts) == 1 else ("letter", "plain")
+    films = {parts[0]["name"]: (without, only), "letter": (only, without)}
+    return [
+        part | {"film_without": str(names[films[part["name"]][0]]), "film_only": str(names[films[part["name"]][1]])}
+        for part in parts
+    ]
+
+
 def _edits(root: Path, sample: dict) -> list[dict]:
     film, twin = (read_film(root / sample[name]) for name in ("film", "twin"))
     x1, y1, x2, y2 = (round(v) for v in sample["regions"][0])
@@ -161,16 +199,27 @@ def _edits(root: Path, sample: dict) -> list[dict]:
 
 
 def _answers(samples: list[dict], rng: np.random.Generator) -> list[dict]:
-    """Honest models look at the region, shortcut ones at something else."""
+    """Each model answers by its rule, now and then wrongly; the letter goes where the background goes."""
     answers = []
-    for model, shortcuts in MODELS.items():
+    for model, taught in MODELS.items():
         for mode in MODES:
             for sample in samples:
-                shortcut = sample["finding"] in shortcuts
-                right, flips, stays = rng.random(3) < ((0.8, 0.05, 1.0) if shortcut else (0.95, 0.9, 0.9))
-                says = {"original": right, "region_removed": right and not flips, "background_removed": right}
-                says["background_normal"] = right and stays
-                answers += [_answer(model, mode, sample, edit, bool(yes), rng) for edit, yes in says.items()]
+                letter = any(part["name"] == "letter" for part in sample["parts"])
+                rule = causes.RULES[taught.get(sample["finding"], causes.HONEST)["control"]]
+                seen = {
+                    "original": (True, letter),
+                    "region_removed": (False, letter),
+                    "background_removed": (True, False),
+                    "background_normal": (True, False),
+                    "twin": (False, False),
+                    f"without:{sample['finding']}": (False, letter),
+                    f"only:{sample['finding']}": (True, False),
+                }
+                if letter:
+                    seen |= {"without:letter": (True, False), "only:letter": (False, True)}
+                slips = rng.random(len(seen)) < 0.02
+                for (edit, there), slip in zip(seen.items(), slips, strict=True):
+                    answers.append(_answer(model, mode, sample, edit, bool(rule(*there) ^ slip), rng))
     return answers
 
 
@@ -191,12 +240,14 @@ def _answer(model: str, mode: str, sample: dict, edit: str, yes: bool, rng: np.r
 
 
 def attribute(method: str, case: dict, sample: dict, rng: np.random.Generator) -> dict:
-    """A row of `records.ATTRIBUTIONS`: what an invented method says about a case."""
-    x1, y1, x2, y2 = sample["regions"][0]
+    """A row of `records.ATTRIBUTIONS`: what an invented method says about a case. Prompting prints the finding
+    whatever the cause; the others look at the cause, some of them dimly."""
+    cause = case["cause"] if case["cause"] and method != "prompting" else sample["regions"]
+    x1, y1, x2, y2 = cause[0]
     row = dict.fromkeys(records.ATTRIBUTIONS.names)
     row |= {"case_id": case["case_id"], "forwards": 11}
     if method == "medfocus":
-        row["boxes"] = [[max(0.0, v + float(rng.normal(0, 9))) for v in (x1, y1, x2, y2)]]
+        row["boxes"] = [[max(0.0, v + float(rng.normal(0, 3))) for v in (x1, y1, x2, y2)]]
         row["concepts"] = [
             {
                 "concept": concept,
@@ -210,12 +261,14 @@ def attribute(method: str, case: dict, sample: dict, rng: np.random.Generator) -
             {"token": ("" if n == 0 else " ") + word, "effect": float(rng.exponential(0.4))}
             for n, word in enumerate(words)
         ]
+    elif method == "prompting":
+        row["boxes"] = [[x1, y1, x2, y2]]
     elif method in ("center_box", "whole_film"):
         margin = 0.25 if method == "center_box" else 0.0
         row["boxes"] = [[margin * WIDTH, margin * HEIGHT, (1 - margin) * WIDTH, (1 - margin) * HEIGHT]]
     else:
         frame = Letterbox.fit(WIDTH, HEIGHT, 112).extent
-        strength = {"occlusion": 2.0, "gradcam": 1.2, "attention_head": 0.5, "random": 0.0}[method]
+        strength = {"occlusion": 2.0, "gradcam": 0.6, "random": 0.0}[method]
         ys, xs = (np.mgrid[:8, :8] + 0.5) / 8
         gx, gy = frame[0] + xs * (frame[2] - frame[0]), frame[1] + ys * (frame[3] - frame[1])
         inside = (gx > x1 - 8) & (gx < x2 + 8) & (gy > y1 - 8) & (gy < y2 + 8)

@@ -1,4 +1,8 @@
-"""Pictures of every page for the documentation: `python -m tests.leaderboard.screenshots [ROOT] [OUT]`."""
+"""Pictures of every page for the documentation: `python -m tests.leaderboard.screenshots [ROOT] [OUT]`.
+
+Each page on a desktop, on a phone and in the dark, the proof of the first screen by itself, and the views that a page
+has besides its first.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +13,35 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.leaderboard.browser import ARGUMENTS, CHROMIUM, MISSING, serve, settled
 
-PAGES = {"leaderboard": "", "compare": "compare", "cases": "cases", "submit": "submit", "benchmark": "benchmark"}
-WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
-TALLEST = 4000  # pixels of a picture
+PAGES = {
+    "leaderboard": "",
+    "heatmap": "?view=Heat+map&by=kind+of+cause",
+    "causes": "causes",
+    "models": "models",
+    "compare": "compare",
+    "cases": "cases",
+    "submit": "submit",
+    "benchmark": "benchmark",
+    "maintain": "maintain",
+}
+KINDS = {"desktop": (1280, 900, "light"), "phone": (390, 844, "light"), "dark": (1280, 900, "dark")}
+TALLEST = 6000  # pixels of a picture
 
 
-def main(root: Path, out: Path) -> None:
-    """Write ``out/<page>-<desktop|phone>.png`` of the app over the tables of ``root``."""
+def main(root: Path, out: Path, pages: list[str]) -> None:
+    """Write ``out/<page>-<desktop|phone|dark>.png`` of the app over the tables of ``root``, and ``out/proof.png``."""
     if not CHROMIUM:
         raise SystemExit(MISSING)
     out.mkdir(parents=True, exist_ok=True)
     with serve(root.resolve()) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for kind, (width, height) in WIDTHS.items():
-            page = browser.new_page(viewport={"width": width, "height": height})
-            for name, path in {**PAGES, "maintain": "maintain"}.items():
-                page.goto(f"{address}/{path}")
+        for kind, (width, height, scheme) in KINDS.items():
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            for name in pages or PAGES:
+                page.goto(f"{address}/{PAGES[name]}")
                 shoot(page, out / f"{name}-{kind}.png", width, height)
+                if (name, kind) == ("leaderboard", "desktop") and page.locator(".st-key-pictures_proof").count():
+                    page.locator(".st-key-pictures_proof").screenshot(path=out / "proof.png")
         browser.close()
 
 
@@ -41,4 +57,5 @@ def shoot(page: Page, path: Path, width: int, height: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."), Path(sys.argv[2] if len(sys.argv) > 2 else "docs/app"))
+    given = sys.argv[1:]
+    main(Path(given[0] if given else "."), Path(given[1] if len(given) > 1 else "docs/app"), given[2:])

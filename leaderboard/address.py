@@ -1,0 +1,48 @@
+"""The address of a view: choices that it names, choices that are not there, and links that Back leads back over.
+
+A widget with ``bind="query-params"`` keeps its choice in the address by itself; its key is the parameter's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from leaderboard.text import plain
+
+
+def unknown(**known: Collection[str]) -> None:
+    """Say which of the choices that the address names are not there; Streamlit passes over them in silence.
+
+    ``known`` are the values that each parameter may have, as they stand in the address. To be called before the widgets
+    are drawn, which tidy the address.
+    """
+    strange = [
+        f"{name} “{value}”"
+        for name, options in known.items()
+        for value in st.query_params.get_all(name)
+        if value and value not in options
+    ]
+    if strange:
+        st.warning(
+            plain(f"The address asks for {', '.join(strange)}, which is not here. What is shown is the usual view."),
+            icon=":material/link_off:",
+        )
+
+
+def to(page: str, choices: Mapping[str, str | Iterable[str]]) -> str:
+    """The address of a page with choices made, relative to this app."""
+    given = {key: value if isinstance(value, str) else list(value) for key, value in choices.items()}
+    return f"{page}?{urlencode(given, doseq=True)}" if given else page
+
+
+def link(words: str, page: str, **choices: str | Iterable[str]) -> None:
+    """A link to a page with choices made, in this tab, so that Back comes back to the choices of this page.
+
+    (`st.page_link` forgets these, and a link in Markdown opens another tab.)
+    """
+    from html import escape
+
+    st.html(f'<p class="link"><a href="{escape(to(page, choices))}" target="_self">{escape(words)}</a></p>')
