@@ -5,7 +5,8 @@ A widget with ``bind="query-params"`` keeps its choice in the address by itself;
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from html import escape
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -43,6 +44,17 @@ def link(words: str, page: str, **choices: str | Iterable[str]) -> None:
 
     (`st.page_link` forgets these, and a link in Markdown opens another tab.)
     """
-    from html import escape
-
     st.html(f'<p class="link"><a href="{escape(to(page, choices))}" target="_self">{escape(words)}</a></p>')
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str | tuple[str, str]]]) -> None:
+    """A table of texts; a cell that is a pair leads from its text to an address, in this tab."""
+
+    def cell(value: str | tuple[str, str]) -> str:
+        if isinstance(value, str):
+            return f"<td>{escape(value)}</td>"
+        return f'<td><a href="{escape(value[1])}" target="_self">{escape(value[0])}</a></td>'
+
+    names = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    st.html(f'<table class="links"><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>')

@@ -7,23 +7,24 @@ colour is told by a shape, a word or a place too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
-LABEL = 190  # pixels that an axis label may take, so that a phone keeps room for the dots
+LABEL = 210  # pixels that an axis label may take, so that a phone keeps room for the dots
 LETTER = 8.2  # pixels a character of a monospaced token
 ROW = 26  # pixels for a row of dots
 LIGHT = {"ink": "#1d2b36", "quiet": "#55626d", "rule": "#d8e1e6", "first": "#1f6f8b", "second": "#b4531f",
-         "gray": "#75818c", "low": "#eef3f6", "high": "#1f6f8b", "on": "#ffffff"}  # fmt: skip
+         "gray": "#75818c", "low": "#eef3f6", "high": "#1f6f8b", "on": "#ffffff", "turn": 0.8}  # fmt: skip
 DARK = {"ink": "#e3eaf0", "quiet": "#a9b6c2", "rule": "#33414d", "first": "#5fb6d3", "second": "#ee9a62",
-        "gray": "#8d99a5", "low": "#1c2831", "high": "#6cc3df", "on": "#0d1419"}  # fmt: skip
+        "gray": "#8d99a5", "low": "#1c2831", "high": "#6cc3df", "on": "#0d1419", "turn": 0.52}  # fmt: skip
 SHAPES = {"method": "circle", "submission": "diamond", "floor": "square"}
 
 
-def colours() -> Mapping[str, str]:
-    """The colours of the theme that the reader's browser shows."""
+def colours() -> Mapping[str, Any]:
+    """The colours of the theme that the reader's browser shows; ``on`` is legible on shades from ``turn`` upwards."""
     return DARK if st.context.theme.type == "dark" else LIGHT
 
 
@@ -96,7 +97,7 @@ def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> al
     reach = max(float(several.abs().max().max()), 0.05) if len(several) else 1.0
     title = f"Difference in {metric} (95 % interval)"
     line = base.mark_rule(strokeWidth=2.5, strokeCap="round", clip=True).encode(
-        x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[-reach, reach])), x2="high:Q"
+        x=alt.X("low:Q", title=title, scale=alt.Scale(domain=[-reach, reach]), axis=alt.Axis(tickCount=7)), x2="high:Q"
     )
     dot = base.mark_point(size=80, filled=True, opacity=1).encode(x=alt.X("difference:Q", title=title), shape=shape)
     return _calm(alt.layer(zero, line, dot), ROW)
@@ -123,7 +124,7 @@ def shares(table: pd.DataFrame, title: str) -> alt.LayerChart:
     )
     if len(groups) > 1:
         base = base.encode(yOffset=alt.YOffset("group:N", sort=groups))
-    x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%"))
+    x = alt.X("low:Q", title=title, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%", tickCount=5))
     line = base.mark_rule(strokeWidth=2.5, strokeCap="round").encode(x=x, x2="high:Q", color=colour)
     dot = base.mark_point(size=80, filled=True, opacity=1).encode(x="share:Q", color=colour, shape=shape)
     return _calm(alt.layer(line, dot), alt.Step(ROW if len(groups) == 1 else 22))
@@ -223,7 +224,7 @@ def grid(table: pd.DataFrame, form: str = ".0%", most: float = 1.0) -> alt.Layer
     cells = base.mark_rect(cornerRadius=3).encode(color=alt.Color("value:Q", scale=shade, legend=None))
     words = base.mark_text(fontSize=12).encode(
         text=alt.Text("value:Q", format=form),
-        color=alt.condition(f"datum.value > {0.55 * most}", alt.value(paint["on"]), alt.value(paint["ink"])),
+        color=alt.condition(f"datum.value > {paint['turn'] * most}", alt.value(paint["on"]), alt.value(paint["ink"])),
     )
     return _calm(alt.layer(cells, words), 30)
 

@@ -119,12 +119,18 @@ def extremes(first: str, second: str, split: str, metric: str) -> None:
         st.info("Scores of single cases would help to tune to regions that are kept back.", icon=":material/lock:")
         return
     both["difference"] = both[first] - both[second]
-    worst = both.reindex(both.difference.abs().sort_values(ascending=False, kind="stable").index).head(LISTED)
+    apart = both[both.difference != 0]
+    if apart.empty:
+        st.info(f"They have the same {ON_BOARD[metric].lower()} on every case.", icon=":material/balance:")
+        return
+    worst = apart.reindex(apart.difference.abs().sort_values(ascending=False, kind="stable").index).head(LISTED)
     maps = [called[first], called[second]]
-    with st.container(key="cases_apart"):
-        for name, row in worst.iterrows():
-            numbers = f"{row[first]:.3f} and {row[second]:.3f}, {row.difference:+.3f}"
-            address.link(f"{known.finding[name]}: {numbers} ({name})", "cases", case=str(name), maps=maps)
+    rows = [
+        [(str(name), address.to("cases", {"case": str(name), "maps": maps})), known.finding[name],
+         f"{row[first]:.3f}", f"{row[second]:.3f}", f"{row.difference:+.3f}"]
+        for name, row in worst.iterrows()
+    ]  # fmt: skip
+    address.table(["Case", "Finding", *maps, "Difference"], rows)
 
 
 st.title("Compare")

@@ -11,7 +11,7 @@ from medground.ranking.bootstrap import share_interval
 
 BIND = "query-params"
 SPLITS = ("test", "dev", "all")
-GROUPS = {"right": "right", "grounded": "right, and shown to come from the region"}
+GROUPS = {"right": "right", "grounded": "grounded"}
 WORDS = {"honest": "the finding", "shortcut": "a mark", "both": "both", "either": "either", "global": "the exposure"}
 
 
@@ -65,12 +65,13 @@ def board(split: str) -> None:
     shown = pd.DataFrame(
         {
             "Model": found.model, "Mode": found["mode"], "Asked": found.asked,
-            "Right": found.right_share, "Right, 95 %": _ends(found, "right"),
-            "Grounded": found.grounded_share, "Grounded, 95 %": _ends(found, "grounded"),
-            "Grounded of the right": found.grounded / found.right.where(found.right > 0), "Patients": found.patients,
+            "Right": 100 * found.right_share, "Right, 95 %": _ends(found, "right"),
+            "Grounded": 100 * found.grounded_share, "Grounded, 95 %": _ends(found, "grounded"),
+            "Grounded of the right": 100 * found.grounded / found.right.where(found.right > 0),
+            "Patients": found.patients,
         }
     )  # fmt: skip
-    percent = st.column_config.NumberColumn(format="percent")
+    percent = st.column_config.NumberColumn(format="%.0f %%")
     st.dataframe(
         shown, hide_index=True, height="content", alt=f"Models: {len(shown)} rows",
         column_config=dict.fromkeys(("Right", "Grounded", "Grounded of the right"), percent),

@@ -124,7 +124,7 @@ def proof() -> None:
             sign = ":green-badge[:material/check: on the cause]" if right else ":red-badge[:material/close: misses it]"
             model = "one model" if case_id == found.first else "another model"
             st.markdown(f"**{plain(name)}** {sign}")
-            st.caption(f"One film, one answer: {model} said *{plain(case.answer)}* because of {plain(cause)} (cyan).")
+            st.caption(f"One film, one answer: {model} said “{plain(case.answer)}” because of {plain(cause)} (cyan).")
 
 
 @st.cache_data(show_spinner="Choosing an example", max_entries=2)

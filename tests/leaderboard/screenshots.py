@@ -1,7 +1,6 @@
 """Pictures of every page for the documentation: `python -m tests.leaderboard.screenshots [ROOT] [OUT]`.
 
-Each page on a desktop, on a phone and in the dark, the proof of the first screen by itself, and the views that a page
-has besides its first.
+Each page, and the heat map of the board, on a desktop, on a phone and in the dark; and the first screen by itself.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from tests.leaderboard.browser import ARGUMENTS, CHROMIUM, MISSING, serve, settled
@@ -29,7 +29,7 @@ TALLEST = 6000  # pixels of a picture
 
 
 def main(root: Path, out: Path, pages: list[str]) -> None:
-    """Write ``out/<page>-<desktop|phone|dark>.png`` of the app over the tables of ``root``, and ``out/proof.png``."""
+    """Write ``out/<page>-<desktop|phone|dark>.png`` of the app over the tables of ``root``, and ``out/first.png``."""
     if not CHROMIUM:
         raise SystemExit(MISSING)
     out.mkdir(parents=True, exist_ok=True)
@@ -40,8 +40,9 @@ def main(root: Path, out: Path, pages: list[str]) -> None:
             for name in pages or PAGES:
                 page.goto(f"{address}/{PAGES[name]}")
                 shoot(page, out / f"{name}-{kind}.png", width, height)
-                if (name, kind) == ("leaderboard", "desktop") and page.locator(".st-key-pictures_proof").count():
-                    page.locator(".st-key-pictures_proof").screenshot(path=out / "proof.png")
+                if (name, kind) == ("leaderboard", "desktop"):
+                    page.screenshot(path=out / "first.png")
+                    small(out / "first.png")
         browser.close()
 
 
@@ -53,7 +54,14 @@ def shoot(page: Page, path: Path, width: int, height: int) -> None:
     page.set_viewport_size({"width": width, "height": min(max(full, height), TALLEST)})
     page.wait_for_timeout(1000)
     page.screenshot(path=path)
+    small(path)
     page.set_viewport_size({"width": width, "height": height})
+    page.wait_for_timeout(500)
+
+
+def small(path: Path) -> None:
+    """Keep a picture in 256 colours: a third of the bytes, and nobody sees it."""
+    Image.open(path).convert("RGB").quantize(256, method=Image.Quantize.MEDIANCUT).save(path, optimize=True)
 
 
 if __name__ == "__main__":
