@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import streamlit as st
 
 HERE = Path(__file__).resolve().parent
+PATIENCE = 4  # times that a page is tried again before it says that a table is not there
 if str(HERE.parent) not in sys.path:  # Streamlit puts only this folder there
     sys.path.insert(0, str(HERE.parent))
 
@@ -42,7 +44,14 @@ if access.just_signed_in() and page not in (maintain, submit):
     st.switch_page(maintain if decides else submit)  # the provider sends everyone to the first page
 try:
     page.run()
+    st.session_state.waited = 0
 except MedgroundError as error:
+    # What makes the tables replaces each in one step, but DVC then takes a file away for a moment, to link it.
+    st.session_state.waited = st.session_state.get("waited", 0) + 1
+    if st.session_state.waited <= PATIENCE:
+        time.sleep(0.5)
+        st.rerun()
+    st.session_state.waited = 0
     st.warning("This page is being made, or its tables are not here yet. Try again in a minute.",
                icon=":material/hourglass:")  # fmt: skip
     with st.expander("What is missing"):

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import threading
 
 import pandas as pd
 import pytest
@@ -63,6 +64,15 @@ def test_without_data_a_page_names_the_command_to_run(tmp_path, monkeypatch, pag
     if page != "board":
         test.switch_page(f"{page}.py").run()
     assert "being made" in test.warning[0].value and "dvc repro" in texts(test) and not test.exception
+
+
+def test_a_table_that_is_gone_for_a_moment_is_waited_for(tree, tmp_path, monkeypatch):
+    """As when the board is made again under a visitor."""
+    board = copy(tree, tmp_path, monkeypatch) / "data/board/board.parquet"
+    board.rename(board.with_suffix(".away"))
+    threading.Timer(0.8, lambda: board.with_suffix(".away").rename(board)).start()
+    test = AppTest.from_file(str(REPOSITORY / "leaderboard/app.py"), default_timeout=60).run()
+    assert test.title[0].value == QUESTION and not test.warning and not test.exception
 
 
 def on_test(root) -> pd.DataFrame:
