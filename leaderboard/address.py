@@ -1,6 +1,7 @@
 """The address of a view: choices that it names, choices that are not there, and links that Back leads back over.
 
-A widget with ``bind="query-params"`` keeps its choice in the address by itself; its key is the parameter's name.
+A widget with ``bind="query-params"`` keeps its choice in the address by itself; its key is the parameter's name. No two
+pages have one of the same name: it would be carried from page to page, and Back would not come back.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ import streamlit as st
 from leaderboard import charts, cite, story, tables
 from leaderboard.text import plain, share
 from medground import submission
+from medground.errors import MedgroundError
 from medground.hub import licences
 
 COUNTS = ["asked", "right", "flipped", "stayed", "kept"]
@@ -115,10 +116,13 @@ def limits() -> None:
 def history() -> None:
     """What became of the board: entries as they came, and the versions of its tables."""
     st.header("History")
+    try:
+        known = submission.receipts(tables.root() / "submissions")
+    except MedgroundError as error:  # one that is damaged
+        st.warning(plain(error), icon=":material/error:")
+        known = []
     rows = [
-        {"Date": one.received[:10], "Entry": one.id, "What": one.status}
-        for one in submission.receipts(tables.root() / "submissions")
-        if one.status == "accepted"
+        {"Date": one.received[:10], "Entry": one.id, "What": one.status} for one in known if one.status == "accepted"
     ]
     rows += [{"Date": one["date"], "Entry": "", "What": one["what"]} for one in tables.versions()]
     if not rows:

@@ -40,7 +40,7 @@ def narrow(cases: pd.DataFrame) -> pd.DataFrame:
     with st.expander("Filter cases", icon=":material/filter_list:", expanded=False), st.container(horizontal=True):
         for column in ("split", "model", "mode", "source", "finding"):
             options = [ANY, *sorted(cases[column].unique())]
-            value = st.selectbox(column.capitalize(), options, key=column, bind=BIND)
+            value = st.selectbox(column.capitalize(), options, key=f"of_{column}", bind=BIND)
             if value != ANY:
                 cases = cases[cases[column] == value]
         options = ["in the benchmark", "not in it", ANY]

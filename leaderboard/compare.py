@@ -24,9 +24,9 @@ def choose(board: pd.DataFrame) -> tuple[str, str, str, str]:
     called = names.everybody()
     splits = [split for split in SPLITS if split in set(board.split)]
     measured = {ON_BOARD[name]: name for name in ON_BOARD if name in board and board[name].notna().any()}
-    address.unknown(first=called.values(), second=called.values(), split=splits, metric=measured)
+    address.unknown(first=called.values(), second=called.values(), on=splits, metric=measured)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        split = st.segmented_control("Split", splits, default=splits[0], required=True, key="split", bind=BIND)
+        split = st.segmented_control("Split", splits, default=splits[0], required=True, key="on", bind=BIND)
         here = board[(board.track == "all") & (board.split == (split or splits[0]))]
         leading = next(label for label, name in measured.items() if name == here.order.iloc[0])
         metric = st.selectbox("Metric", list(measured), list(measured).index(leading), key="metric", bind=BIND)
@@ -88,7 +88,7 @@ def parts(found: dict[str, dict], first: str, second: str, metric: str) -> None:
     """The same, finding by finding (or model by model, ...)."""
     st.header("Where they differ")
     axis = st.segmented_control(
-        "By", AXES, default="finding", format_func=str.capitalize, required=True, key="by", bind=BIND
+        "By", AXES, default="finding", format_func=str.capitalize, required=True, key="along", bind=BIND
     )
     rows = [{"name": name.partition("=")[2], **one} for name, one in found.items() if name.startswith(f"{axis}=")]
     if not rows:

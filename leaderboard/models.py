@@ -133,8 +133,8 @@ if cases.empty:
     st.info("No model was asked yet. Run `dvc repro`.", icon=":material/inbox:")
 else:
     splits = [split for split in SPLITS if split == "all" or split in set(cases.split)]
-    address.unknown(split=splits)
-    split = st.segmented_control("Split", splits, default=splits[0], required=True, key="split", bind=BIND)
+    address.unknown(over=splits)
+    split = st.segmented_control("Split", splits, default=splits[0], required=True, key="over", bind=BIND)
     if tables.hidden(split or "") or cases.reason.isna().any():
         st.info("What the filter did to single test cases is kept back here.", icon=":material/lock:")
     else:

@@ -262,7 +262,7 @@ def attribute(method: str, case: dict, sample: dict, rng: np.random.Generator) -
             for n, word in enumerate(words)
         ]
     elif method == "prompting":
-        row["boxes"] = [[x1, y1, x2, y2]]
+        row["boxes"] = [[max(0.0, v + 0.5) for v in (x1, y1, x2, y2)]]
     elif method in ("center_box", "whole_film"):
         margin = 0.25 if method == "center_box" else 0.0
         row["boxes"] = [[margin * WIDTH, margin * HEIGHT, (1 - margin) * WIDTH, (1 - margin) * HEIGHT]]

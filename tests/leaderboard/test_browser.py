@@ -50,11 +50,11 @@ def cells(page, column: int) -> list[str]:
 def test_open_the_board_and_filter_it(app, page):
     page.goto(app)
     settled(page)
-    assert {"MedFocus", "Random box"} < set(cells(page, 1))
+    assert {"MedFocus", "Random box"} < set(cells(page, 0))
     page.get_by_label("Find").fill("cam")
     page.get_by_label("Find").press("Enter")
     page.wait_for_function("() => !document.querySelector('[data-testid=stDataFrame]').textContent.includes('Random')")
-    assert cells(page, 1) == ["Grad-CAM"]
+    assert cells(page, 0) == ["Grad-CAM"]
 
 
 def test_the_tables_offer_no_download_that_is_not_safe_from_formulas(app, page):
@@ -86,7 +86,7 @@ def test_a_ticked_row_is_an_entry_through_search_order_and_reload(app, page):
     """Two clicks once crashed the board, or showed another entry's card."""
     page.goto(app)
     settled(page)
-    name = cells(page, 1)[3]
+    name = cells(page, 0)[3]
     tick(page, 3)
     page.wait_for_url(re.compile("entry="))
     settled(page)
@@ -98,7 +98,7 @@ def test_a_ticked_row_is_an_entry_through_search_order_and_reload(app, page):
     assert not page.locator('[data-testid="stException"]').count() and picked(page) == name
     page.goto(page.url.replace("find=focus", "order=Pointing"))
     settled(page)
-    assert picked(page) == name and cells(page, 1)[3] != name
+    assert picked(page) == name and cells(page, 0)[3] != name
 
 
 def test_every_choice_is_in_the_address_and_back_leads_back_to_it(app, page):
@@ -272,11 +272,11 @@ def test_from_upload_to_a_rank(open_app, page, folder, tree, tmp_path):
     rank(folder)
     page.goto(open_app)
     settled(page)
-    assert len(cells(page, 1)) == len(METHODS) + 1 and "Careful Look" in cells(page, 1)
+    assert len(cells(page, 0)) == len(METHODS) + 1 and "Careful Look" in cells(page, 0)
     page.get_by_role("button", name="reproduced here").click()
     page.get_by_role("button", name="floor").click()
     page.wait_for_function("() => !document.querySelector('[data-testid=stDataFrame]').textContent.includes('Random')")
-    assert cells(page, 1) == ["Careful Look"]
+    assert cells(page, 0) == ["Careful Look"]
 
 
 def sign_in(page, address: str, name: str = "maintain") -> None:

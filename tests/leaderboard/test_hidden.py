@@ -111,6 +111,7 @@ def test_nothing_in_the_space_gives_a_test_region_away(repository, space):
     edits = [row for path in space.glob("data/edits/*/edits.parquet") for row in records.read_rows(path, records.EDITS)]
     assert {of[row["source"], row["index"]] for row in edits} == {"dev"}
     named = {row[name] for row in there for name in ("film", "twin")} | {row["path"] for row in edits}
+    named |= {part[name] for row in there for part in row["parts"] or () for name in ("film_without", "film_only")}
     files = {path.relative_to(space).as_posix() for path in (space / "data").rglob("*.png")}
     assert files == named - {None}
     cases = {

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import threading
 
@@ -230,7 +231,7 @@ def test_the_heat_map_says_what_the_tables_say(root, axis):
 
 def test_an_address_that_names_what_is_not_here_says_so(root):
     asked = [("board", {"split": "tset"}), ("board", {"entry": "nobody"}), ("compare", {"first": "nobody"})]
-    asked += [("cases", {"case": "no/such/case/1"}), ("causes", {"pair": "x"}), ("models", {"split": "x"})]
+    asked += [("cases", {"case": "no/such/case/1"}), ("causes", {"pair": "x"}), ("models", {"over": "x"})]
     for page, choice in asked:
         test = show(page, **choice)
         said = "\n".join(warning.value for warning in test.warning).replace("\\", "")
@@ -360,3 +361,12 @@ def test_the_benchmark_page_counts_what_the_filter_kept(root):
     assert values["Cases of the benchmark"] == f"{tables.cases().kept.sum():,}"
     honest = counts[counts.control == "honest"]
     assert values["From the finding"] == f"{honest.kept.sum() / honest.right.sum():.0%}".replace("%", " %")
+
+
+def test_no_two_pages_have_a_choice_of_one_name_in_the_address():
+    """It would be carried from page to page, and Back would not come back."""
+    named: dict[str, str] = {}
+    for path in sorted((REPOSITORY / "leaderboard").glob("*.py")):
+        for name in re.findall(r'key=f?"([\w{}]+)",\s+bind=BIND', path.read_text()):
+            assert named.setdefault(name, path.name) == path.name, name
+    assert {"split", "pair", "over", "on", "of", "case", "maps"} <= set(named)

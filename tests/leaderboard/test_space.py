@@ -102,5 +102,5 @@ def test_sign_in_submit_accept_and_rank_on_a_space(space, environment, tree, tmp
         assert not page.get_by_role("button", name="Publish").count()  # what sends it is not here
         page.goto(address)
         settled(page)
-        assert "Careful Look" in cells(page, 1)
+        assert "Careful Look" in cells(page, 0)
         browser.close()
