@@ -51,8 +51,8 @@ def test_open_the_board_and_filter_it(app, page):
     page.goto(app)
     settled(page)
     assert {"MedFocus", "Random box"} < set(cells(page, 0))
-    page.get_by_label("Find").fill("cam")
-    page.get_by_label("Find").press("Enter")
+    page.get_by_role("textbox", name="Find").fill("cam")
+    page.get_by_role("textbox", name="Find").press("Enter")
     page.wait_for_function("() => !document.querySelector('[data-testid=stDataFrame]').textContent.includes('Random')")
     assert cells(page, 0) == ["Grad-CAM"]
 
@@ -91,8 +91,8 @@ def test_a_ticked_row_is_an_entry_through_search_order_and_reload(app, page):
     page.wait_for_url(re.compile("entry="))
     settled(page)
     assert picked(page) == name
-    page.get_by_label("Find").fill("focus")
-    page.get_by_label("Find").press("Enter")
+    page.get_by_role("textbox", name="Find").fill("focus")
+    page.get_by_role("textbox", name="Find").press("Enter")
     page.wait_for_url(re.compile("find=focus"))
     settled(page)
     assert not page.locator('[data-testid="stException"]').count() and picked(page) == name
