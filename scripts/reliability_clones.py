@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from reliability_workplace import ROOT, Workplace
+from reliability_workplace import ROOT, Workplace, environment
 
 GRAPH = ("tests/test_graph.py", "tests/test_dvc.py", "tests/engine/test_code.py")
 APP = """
@@ -53,18 +53,30 @@ def pull(place: Workplace, options: argparse.Namespace) -> list[str]:
 
 
 def reproduced(place: Workplace, options: argparse.Namespace) -> list[str]:
-    """Compute everything in a fresh clone that has the CT and nothing else, and compare with the lock."""
-    clone = place.base / "computed"
-    _away(clone)
+    """Compute everything in a fresh clone that has the CT and nothing else, and compare with the lock. A run that was
+    stopped goes on in the same clone; the stages that ran before are counted, too."""
+    clone, ran = place.base / "computed", place.base / "computed.txt"
     place.made()
-    place.run("git", "clone", "--quiet", str(place.folder), str(clone), where=place.base)
-    shutil.copytree(place.folder / "data/raw/ct", clone / "data/raw/ct")
-    said = place.run("dvc", "repro", "--no-run-cache", where=clone)
+    commit = place.run("git", "rev-parse", "HEAD")
+    if not clone.exists() or place.run("git", "rev-parse", "HEAD", where=clone) != commit:
+        _away(clone)
+        ran.unlink(missing_ok=True)
+        place.run("git", "clone", "--quiet", str(place.folder), str(clone), where=place.base)
+    if not (clone / "data/raw/ct").exists():
+        partial = clone / "data/raw/.ct"
+        _away(partial)
+        shutil.copytree(place.folder / "data/raw/ct", partial)
+        partial.rename(clone / "data/raw/ct")
+    with ran.open("a") as log:  # not a pipe: what was said before a run is stopped counts
+        subprocess.run(
+            ["dvc", "repro", "--no-run-cache"], cwd=clone, env=environment(clone), stdout=log, stderr=log, check=False
+        )
+    said = ran.read_text()
     compared = place.run("medground", "reproduced", where=clone).splitlines()
     if "exit" in compared[-1]:
         place.log(said + "\n".join(compared))
     rows = {
-        "stages that `dvc repro` ran in the clone": len(re.findall(r"Running stage '", said)),
+        "stages that `dvc repro` ran in the clone": len(set(re.findall(r"Running stage '(.+?)'", said))),
         "`medground reproduced`": next(line for line in compared if " outputs of dvc.lock" in line),
         "lines of dvc.lock that changed": len(
             place.run("git", "diff", "--unified=0", "dvc.lock", where=clone).splitlines()
@@ -72,6 +84,7 @@ def reproduced(place: Workplace, options: argparse.Namespace) -> list[str]:
         "lines of `git status` there": len(place.run("git", "status", "--porcelain", where=clone).splitlines()),
     }
     _away(clone)
+    ran.unlink()
     return _table(rows)
 
 
