@@ -1,12 +1,13 @@
 """Small mistakes, put into the modules that decide scores, ranks, verdicts and what may leave, one at a time: does a
 test notice each?
 
-python scripts/mutants.py [MODULE ...] [--most N] [--jobs N] [--page]
+python scripts/mutants.py [MODULE ...] [--most N] [--jobs N] [--known] [--page]
 
 A *mutant* is a module with one comparison, operator, constant, connective or return value changed. Each is tried on the
 tests of its module (`TESTS`), in a copy of the package of its own, in a process forked from one that has imported the
 libraries. What came out is kept in .cache/mutants.jsonl, by the module's text and its tests': a run that was stopped
-goes on, and a changed test tries again what survived. Survivors are printed; ``--page`` writes docs/mutants.md, too.
+goes on, and a changed test tries again what survived. Survivors are printed; ``--page`` writes docs/mutants.md, too;
+``--known`` tries nothing, and is about what was tried before.
 Needs os.fork: Linux or macOS.
 """
 
@@ -24,7 +25,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -209,13 +210,26 @@ def _tested(package: Path, tests: Sequence[str]) -> int:
         return 1
 
 
+def kept_rows() -> dict[tuple[str, str], dict]:
+    """What was tried before: the last outcome of each mutant, by module and name."""
+    rows = map(json.loads, KEPT.read_text().splitlines()) if KEPT.exists() else ()
+    return {(row["module"], row["mutant"]): row for row in rows}
+
+
+def reported(asked: Sequence[str]) -> list[dict]:
+    """What was tried before of the mutants that some modules have now."""
+    known = kept_rows()
+    names = [(module, mutant.name) for module in asked for mutant in mutants(module, (ROOT / module).read_text())]
+    return _sorted(known[name] for name in names if name in known)
+
+
+def _sorted(rows: Iterable[dict]) -> list[dict]:
+    return sorted(rows, key=lambda row: (row["module"], row["line"], row["before"], row["after"]))
+
+
 def tried(asked: Sequence[str], most: int | None, jobs: int) -> list[dict]:
     """What came of the mutants of some modules; each is written down as soon as it is known."""
-    known = {}
-    if KEPT.exists():
-        for line in KEPT.read_text().splitlines():
-            row = json.loads(line)
-            known[row["module"], row["mutant"]] = row
+    known = kept_rows()
     KEPT.parent.mkdir(exist_ok=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder, KEPT.open("a") as kept, ThreadPoolExecutor(jobs) as pool:
@@ -265,7 +279,7 @@ def tried(asked: Sequence[str], most: int | None, jobs: int) -> list[dict]:
                 rows.append(row)
                 if row["outcome"] == "survived":
                     print(survivor(row), flush=True)
-    return sorted(rows, key=lambda row: (row["module"], row["line"], row["before"], row["after"]))
+    return _sorted(rows)
 
 
 def _copied(folder: Path) -> Path:
@@ -314,6 +328,7 @@ def main() -> None:
     parser.add_argument("module", nargs="*", help=f"of {', '.join(TESTS)}; all, if none is named")
     parser.add_argument("--most", type=int, help="mutants of each module, drawn by a fixed seed; all, if not given")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
+    parser.add_argument("--known", action="store_true", help="try nothing; report what was tried")
     parser.add_argument("--page", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
     options = parser.parse_args()
     if unknown := set(options.module) - set(TESTS):
@@ -321,7 +336,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     for library in LIBRARIES:
         import_module(library)
-    rows = tried(options.module or list(TESTS), options.most, options.jobs)
+    asked = options.module or list(TESTS)
+    rows = reported(asked) if options.known else tried(asked, options.most, options.jobs)
     alive = [row for row in rows if row["outcome"] == "survived"]
     print("\n".join(["", *map(survivor, alive), f"{len(alive)} of {len(rows)} mutants survived"]))
     if options.page:

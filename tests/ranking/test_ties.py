@@ -68,6 +68,11 @@ def test_rank_intervals_count_sure_winners_and_losers():
     assert list(zip(low.tolist(), high.tolist(), strict=True)) == [(1, 2), (1, 3), (2, 3), (4, 4)]
 
 
+def test_who_has_the_same_mean_is_neither_surely_better_nor_surely_worse():
+    low, high = rank_intervals(np.array([0.5, 0.5]), ~np.eye(2, dtype=bool))
+    assert low.tolist() == [1, 1] and high.tolist() == [2, 2]
+
+
 @pytest.mark.parametrize("size", [200])
 def test_hundreds_of_entries_get_letters_quickly(size):
     observed = np.linspace(1, 0, size)

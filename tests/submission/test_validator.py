@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from medground import submission
+from medground.submission import schema, validator
 from medground.submission.schema import MAX_CELLS, cell, plain, shown
 
 pytestmark = pytest.mark.usefixtures("in_process")
@@ -202,3 +203,35 @@ def test_text_is_text():
         3,
         None,
     ]
+
+
+WIDE = {"a/direct/s/1": (300, 200)}  # width, height of a film
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ({"boxes": [[0.0, 0.0, 300.0, 200.0]]}, None),
+        ({"boxes": [[0.0, 0.0, 190.0, 290.0]]}, "lies outside the film"),
+        ({"boxes": [[-1.0, -1.0, 301.0, 201.0]]}, None),  # a pixel, for what was rounded
+        ({"boxes": [[-1.1, 0.0, 300.0, 200.0]]}, "lies outside the film"),
+        ({"boxes": [[0.0, 0.0, 301.1, 200.0]]}, "lies outside the film"),
+        ({"boxes": [[0.0, 0.0, 300.0, 201.1]]}, "lies outside the film"),
+        ({"extent": [299.0, 199.0, 400.0, 300.0]}, None),
+        ({"extent": [300.0, 0.0, 400.0, 100.0]}, "does not overlap the film"),
+        ({"extent": [0.0, 200.0, 100.0, 300.0]}, "does not overlap the film"),
+        ({"extent": [-9.0, 0.0, 0.0, 100.0]}, "does not overlap the film"),
+        ({"extent": [0.0, -9.0, 100.0, 0.0]}, "does not overlap the film"),
+        ({"seconds": 0.0, "forwards": 0}, None),
+        ({"seconds": -0.1}, "is not a positive number"),
+        ({"seconds": float("inf")}, "is not a positive number"),
+        ({"seconds": float("nan")}, "is not a positive number"),
+        ({"forwards": -1}, "is not a positive number"),
+    ],
+)
+def test_a_row_is_held_against_its_own_film(values, problem):
+    assert schema.OUTSIDE == 1.0
+    grid = {"grid": np.arange(4.0), "grid_height": 2, "grid_width": 2} if "boxes" not in values else {}
+    row = {"case_id": "a/direct/s/1", **grid, **values}
+    found = [p.message for p in validator._row_problems(row, "row 1", set(WIDE), WIDE, set())]
+    assert found == [problem] if problem else not found, found
