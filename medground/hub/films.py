@@ -26,7 +26,7 @@ JOINED = pa.schema(
 
 
 def wanted(dataset: str, name: str) -> list[dict]:
-    """The films of a source in a dataset, a folder or ``ORG/NAME`` on the Hub: rows of source, film, sha256.
+    """The films of a source in a dataset, a folder, or ``ORG/NAME[@TAG]`` on the Hub: rows of source, film, sha256.
 
     Raises MedgroundError for a source whose films are in the dataset, or that the dataset does not have.
     """
@@ -104,5 +104,8 @@ def _download(repo: str) -> Path:
 
     from .push import explained
 
+    repo, _, tag = repo.partition("@")
     with explained(repo, needs_token=False):
-        return Path(snapshot_download(repo, repo_type="dataset", allow_patterns=["films/*.parquet"]))
+        return Path(
+            snapshot_download(repo, repo_type="dataset", revision=tag or None, allow_patterns=["films/*.parquet"])
+        )

@@ -7,14 +7,16 @@ import shutil
 import socket
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from clients import Clients
 from hub_facts import OPEN, RESTRICTED
 from server import HubServer, Repo
 
-from medground import records
+from medground import records, submission
 from medground.hub import folder
+from medground.scoring.tables import load_cases
 
 REPO = "org/medground"
 CONFIGS = {"direct": 2, "reasoning": 2, "questions": 2, "films": 2, "attributions": 2, "retention": 2, "results": 2,
@@ -60,7 +62,8 @@ def run(hub, clients, tmp_path):
     """Run a medground command, or ``code``, with the clients pointed at the server; the token must not show."""
 
     def call(*words: str, token: str | None = "hf_owner", code: str = clients.MEDGROUND):
-        done = clients.run(code, words, {"HF_TOKEN": token} if token else {}, tmp_path)
+        environment = {"MEDGROUND_CACHE": str(tmp_path / "cache")} | ({"HF_TOKEN": token} if token else {})
+        done = clients.run(code, words, environment, tmp_path)
         if token:
             assert token not in done.stdout + done.stderr
             assert not any(token.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
@@ -124,6 +127,52 @@ def test_update_shows_and_sends_only_the_difference(hub, publish, run, first, se
     files = hub.repos[REPO].commits[hub.repos[REPO].tags["v2"]]
     assert "films/old-00000-of-00001.parquet" not in files
     assert "submissions/theirs/entry.yaml" in files
+
+
+def test_the_name_of_the_dataset_is_all_that_an_author_needs(hub, publish, run, phantom_tree, tmp_path):
+    """With nothing but the package: what is published is downloaded, checked against, scored, shown and submitted."""
+    folder.build(phantom_tree / "data", tmp_path / "hub", normal="phantom_region")
+    assert publish(tmp_path / "hub").returncode == 0
+    shutil.rmtree(tmp_path / "hub")
+    hub.requests.clear()  # publishing downloads all of it, to compare
+    cases = load_cases(phantom_tree / "data")
+    submission.write(
+        tmp_path / "mine", maps={case["case_id"]: np.eye(4) for case in cases}, method="Mine", version="1",
+        authors=["A. Author"], licence="CC0-1.0", hardware="laptop", models=sorted({case["model"] for case in cases}),
+        modes=["direct", "reasoning"], used_test_regions=False, trained_on_sources=False,
+    )  # fmt: skip
+    name = f"{REPO}@v1"
+    said = {
+        words[0]: run(*words, "--data", name, token=None)
+        for words in (["validate", "mine"], ["score", "mine"], ["board"], ["compare", "medfocus"], ["submit", "mine"])
+    }
+    assert not [done.stderr for done in said.values() if done.returncode]
+    assert said["validate"].stdout == "no problems\n"
+    assert "this entry" in said["score"].stdout and "on dev: what the answers" in said["score"].stdout
+    assert "medfocus" in said["board"].stdout and "center_box" in said["compare"].stdout
+    assert list((tmp_path / "submissions").iterdir())
+    downloaded = {request.split("/")[-2] for request in hub.requests if ".parquet" in request and "GET" in request}
+    assert "films" not in downloaded and "questions" not in downloaded, "an entry is checked without the films"
+    gone = run("validate", "mine", "--data", "org/other", token=None)
+    _failed(gone, "there is no dataset org/other")
+    _failed(run("validate", "mine", "--data", f"{REPO}@v9", token=None), "v9")
+
+
+def test_every_config_can_be_streamed(hub, publish, run, first):
+    assert publish(first).returncode == 0
+    code = f"""
+import datasets, json
+sizes = {{}}
+for config in {list(CONFIGS)}:
+    for split, rows in datasets.load_dataset("{REPO}", config, streaming=True).items():
+        sizes[config + "/" + split] = sum(1 for _ in rows)
+print(json.dumps(sizes))
+"""
+    done = run(code=code, token=None)
+    assert done.returncode == 0, done.stderr
+    for name, rows in json.loads(done.stdout).items():
+        config, split = name.split("/")
+        assert rows == sum(pq.read_metadata(shard).num_rows for shard in folder.shards(first, config, split))
 
 
 def test_nothing_changed_makes_no_commit(hub, publish, first):
