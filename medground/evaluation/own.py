@@ -45,6 +45,7 @@ def prepare(
         raise MedgroundError(found.report())
     p = _params(table, images, coordinates, editor, steps, seed)
     rows, dropped = SOURCES.get("table").samples(SOURCES.get("table").root(p), p)
+    rows = [row | {"film": str(Path(row["film"]).resolve())} for row in rows]  # they stay where they are
     for reason, count in dropped.items():
         print(f"{count} left out: {reason}")
     with folders.rebuilt(out, COMMAND) as partial:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Unpack
 
 from ..ranking.bootstrap import Resampling, share_interval
+from ..verification.causes import KEPT_BACK
 from .tables import SHARES
 
 ALL = None  # in the column finding: all of them together
@@ -26,6 +27,17 @@ def results(verdicts: Iterable[Mapping], revisions: Mapping[str, str | None], **
             **summed(groups[key], **how),
         }
         for key in order
+    ]
+
+
+def published(rows: Iterable[Mapping], taught: Collection[str]) -> list[dict]:
+    """The rows of `tables.RESULTS` that may be shown to anybody: of models that were taught causes, those by finding on
+    dev alone, since on the split whose causes are kept back they would tell which finding has which.
+
+    ``taught`` are the models that have other controls than honest. Everything that shows results asks this function.
+    """
+    return [
+        dict(row) for row in rows if row["finding"] is None or row["split"] != KEPT_BACK or row["model"] not in taught
     ]
 
 

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from .. import files, folders, records
 from ..errors import MedgroundError
 from ..evaluation.questions import read as read_questions
+from ..evaluation.results import published
 from ..evaluation.tables import EDITS, RESULTS
 from ..images import read_film
 from ..lvlm.verdict import parse_verdict
@@ -305,12 +306,11 @@ def _retention(cases: Iterable[dict], split: str, closed: Set[str]) -> list[dict
 
 def _results(tables: Tables, split: str) -> list[dict]:
     """The board of models. By finding where its name may leave, and of models that were taught causes on dev alone."""
-    closed, named = tables.taught if split == KEPT_BACK else set(), tables.named()
+    named = tables.named()
     return [
         row
-        for row in tables.results
-        if row["split"] == split
-        and (row["finding"] is None or (row["finding"] in named and row["model"] not in closed))
+        for row in published(tables.results, tables.taught)
+        if row["split"] == split and (row["finding"] is None or row["finding"] in named)
     ]
 
 

@@ -373,6 +373,8 @@ def _explain_status(repo: str, error: HfHubHTTPError) -> str:
     organisation = repo.split("/")[0]
     if isinstance(error, RevisionNotFoundError):
         return f"{repo} has no such version: {error.server_message or error}; its tags are on its page, under versions"
+    if isinstance(error, RepositoryNotFoundError) and not get_token():
+        return f"there is no dataset {repo} that everybody can see; check the name, or set HF_TOKEN for a private one"
     if isinstance(error, RepositoryNotFoundError) and status == 404:
         return f"there is no dataset {repo} that this token can see; check the name and the token's rights"
     if status == 401:

@@ -11,7 +11,7 @@ from scipy.stats import binom
 from medground import records
 from medground.errors import MedgroundError
 from medground.evaluation.questions import questions
-from medground.evaluation.results import results, summed
+from medground.evaluation.results import published, results, summed
 from medground.evaluation.tables import EDITS, QUESTIONS, RESULTS, VERDICTS
 from medground.evaluation.verdicts import verdicts
 
@@ -138,6 +138,15 @@ def test_the_interval_is_about_that_of_the_binomial_where_every_patient_has_one_
     found = summed(rows, resamples=4000, seed=1)
     low, high = binom.ppf([0.025, 0.975], 200, kept.mean()) / 200
     assert (found["grounded_low"], found["grounded_high"]) == pytest.approx((low, high), abs=0.02)
+
+
+def test_what_a_model_was_taught_is_not_told_by_its_results():
+    rows = [verdict("a", "Yes", "yes", "no", "yes", "yes")]
+    found = results(rows + [row | {"split": "dev"} for row in rows], {"m": None}, resamples=50)
+    assert [(row["split"], row["finding"]) for row in published(found, {"m"})] == [
+        ("dev", None), ("dev", "mass"), ("test", None),
+    ]  # fmt: skip
+    assert published(found, {"other"}) == found
 
 
 def test_a_row_for_all_findings_and_one_for_each_of_every_mode():
