@@ -197,10 +197,10 @@ def funnel(table: pd.DataFrame) -> alt.Chart:
 
 
 def grid(table: pd.DataFrame, form: str = ".0%", most: float = 1.0) -> alt.LayerChart:
-    """Numbers from 0 to ``most`` (columns row, column, value, note; both in order) as a shaded table, written in each
+    """Numbers from 0 to ``most`` (columns row, in order, column, value, note) as a shaded table, written in each
     cell; empty where there is none."""
     paint = colours()
-    rows, columns = table.row.unique().tolist(), table.column.unique().tolist()
+    rows, columns = table.row.unique().tolist(), sorted(table.column.unique())
     base = alt.Chart(table[table.value.notna()]).encode(
         y=alt.Y("row:N", sort=rows, title=None, axis=_names(), scale=alt.Scale(domain=rows)),
         x=alt.X(

@@ -12,6 +12,13 @@ from medground.ranking.bootstrap import share_interval
 BIND = "query-params"
 SPLITS = ("test", "dev", "all")
 GROUPS = {"right": "right", "grounded": "grounded"}
+SHARES = {
+    "accuracy": "Accuracy",
+    "sensitivity": "Sensitivity",
+    "specificity": "Specificity",
+    "says_yes": "Says yes",
+    "grounded": "Grounded",
+}
 WORDS = {"honest": "the finding", "shortcut": "a mark", "both": "both", "either": "either", "global": "the exposure"}
 
 
@@ -115,12 +122,35 @@ def by_finding(split: str) -> None:
     st.dataframe(taught, hide_index=True, height="content", alt="What each model answers each finding from")
 
 
-def evaluated() -> None:
-    """Models that others evaluated, where their results are here."""
-    found = tables.evaluations()
-    if len(found):
-        st.header("Evaluated with `medground evaluate`")
-        st.dataframe(found, hide_index=True, alt=f"{len(found)} results of models that were evaluated apart")
+def evaluated(split: str) -> None:
+    """What each model makes of every question, absent findings too: the table of `medground evaluate`, where it is."""
+    found = tables.results()
+    if found.empty:
+        return
+    st.header("All questions")
+    st.markdown(
+        "Asked about every finding on every film, and about findings that are not there: who always says *yes* is "
+        "right on the former and wrong on the latter. As `medground evaluate` counts it for any model."
+    )
+    found = found[found.finding.isna() & found.split.isin([split] if split != "all" else found.split.unique())]
+    found = found.sort_values(["split", "grounded", "model"], ascending=[False, False, True])
+    shown = found[["model", "mode", "split"]].rename(columns=str.capitalize)
+    for name, label in SHARES.items():
+        shown[label] = 100 * found[name]
+        shown[f"{label}, 95 %"] = [
+            "" if pd.isna(low) else f"{low:.0%}–{high:.0%}"
+            for low, high in zip(found[f"{name}_low"], found[f"{name}_high"], strict=True)
+        ]
+    shown["Asked"], shown["Of absent findings"] = found.asked, found.absent
+    shown["Patients"], shown["Revision"] = found.patients, found.revision.fillna("").str[:12]
+    st.dataframe(
+        shown, hide_index=True, height="content", placeholder="–", alt=f"Results of models: {len(shown)} rows",
+        column_config=dict.fromkeys(SHARES.values(), st.column_config.NumberColumn(format="%.0f %%")),
+    )  # fmt: skip
+    st.download_button(
+        "Download all results", safe_csv(tables.results()), "medground-model-results.csv", "text/csv",
+        icon=":material/download:", on_click="ignore",
+    )  # fmt: skip
 
 
 st.title("Models")
@@ -140,4 +170,4 @@ else:
     else:
         board(split or splits[0])
         by_finding(split or splits[0])
-evaluated()
+    evaluated(split or splits[0])

@@ -22,6 +22,7 @@ from PIL import Image
 
 from medground import engine, files, params, records, reproduced, scoring
 from medground.errors import MedgroundError
+from medground.evaluation.tables import RESULTS
 from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
 from medground.images import read_film
@@ -141,11 +142,15 @@ def retention() -> pd.DataFrame:
     return pd.DataFrame(_json(*_version("data/cases/retention.json")))
 
 
-def evaluations() -> pd.DataFrame:
-    """The results of models that were evaluated apart: a row for each file ``data/evaluations/*.json``, as it says."""
-    files_ = sorted(root().glob("data/evaluations/*.json"))
-    rows = [_json(*_version(str(path.relative_to(root())))) for path in files_]
-    return pd.json_normalize([row for row in rows if isinstance(row, dict)])
+def results() -> pd.DataFrame:
+    """The board of models (`medground.evaluation.tables.RESULTS`); empty where the pipeline has not made it here."""
+    path = "data/results/results.parquet"
+    return _results(*_version(path)) if exists(path) else RESULTS.empty_table().to_pandas()
+
+
+@st.cache_data(show_spinner=False, max_entries=2)
+def _results(path: str, stamp: Stamp) -> pd.DataFrame:
+    return records.read_table(path, RESULTS).to_pandas()
 
 
 def versions() -> list[dict]:

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from leaderboard import names, tables
 from medground import ranking, records, submission
+from medground.evaluation.tables import RESULTS
 from medground.scoring.tables import load_cases
 from tests.leaderboard.conftest import REPOSITORY
 from tests.leaderboard.fixture import rank, write_entry
@@ -370,3 +371,46 @@ def test_no_two_pages_have_a_choice_of_one_name_in_the_address():
         for name in re.findall(r'key=f?"([\w{}]+)",\s+bind=BIND', path.read_text()):
             assert named.setdefault(name, path.name) == path.name, name
     assert {"split", "pair", "over", "on", "of", "case", "maps"} <= set(named)
+
+
+def test_models_are_listed_with_what_was_asked_right_and_grounded(root):
+    """Counted anew from the cases."""
+    shown = show("models").dataframe[0].value.set_index(["Model", "Mode"])
+    known = tables.cases().query("split == 'test'")
+    for key, group in known.groupby(["model", "mode"]):
+        assert shown.loc[key, "Asked"] == len(group)
+        assert shown.loc[key, "Right"] == pytest.approx(100 * group.right.mean())
+        grounded = (group.passed > 0) & group.right
+        assert shown.loc[key, "Grounded"] == pytest.approx(100 * grounded.mean())
+        low, high = (float(end.rstrip("%")) for end in shown.loc[key, "Grounded, 95 %"].split("–"))
+        assert low - 1 <= 100 * grounded.mean() <= high + 1
+
+
+def test_results_of_evaluated_models_are_listed_where_they_are(tree, tmp_path, monkeypatch):
+    folder = copy(tree, tmp_path, monkeypatch)
+    assert len(show("models").dataframe) == 2  # the board, and what was taught
+    counts = {"patients": 9, "asked": 10, "right": 8, "flipped": 6, "stayed": 5, "kept": 5, "absent": 10,
+              "right_absent": 9, "unparsable": 0}  # fmt: skip
+    shares = {"accuracy": 0.85, "sensitivity": 0.8, "specificity": 0.9, "says_yes": 0.45, "grounded": 0.5}
+    ends = {f"{name}{end}": value for name, value in shares.items() for end in ("_low", "_high")}
+    row = {"model": "theirs", "revision": "abc", "mode": "direct", "split": "test", "finding": None}
+    rows = [row | counts | shares | ends, row | counts | shares | ends | {"finding": "cardiomegaly"}]
+    records.write_table(rows, RESULTS, folder / "data/results/results.parquet")
+    shown = show("models").dataframe[2].value
+    assert shown["Model"].tolist() == ["theirs"]
+    assert shown[["Accuracy", "Specificity", "Grounded"]].iloc[0].tolist() == pytest.approx([85, 90, 50])
+
+
+def test_a_pair_shows_both_causes_and_who_follows(root):
+    pair = tables.pairs().iloc[0]
+    known = tables.cases().set_index("case_id", drop=False)
+    test = show("causes", of="Prompting", pair=tables.pair_title(pair, known))
+    said = texts(test)
+    kinds = tables.kinds()
+    assert kinds[pair["first"]] == "finding" and kinds[pair["second"]] == "letter"
+    assert f"It answered from **the {known.finding[pair['first']]}**" in said
+    assert "It answered from **the letter**" in said
+    assert "does not follow" in said and len(test.get("image")) == 4
+    told = tables.scores(("occlusion",)).set_index("case_id").follows[[pair["first"], pair["second"]]]
+    shown = test.table[0].value.set_index("Method")
+    assert shown.loc["Occlusion", "follows"] == ("yes" if (told == 1).all() else "no")
