@@ -66,7 +66,8 @@ def build(root: Path, patients: int = 30, seed: int = 0, hide_test_regions: bool
     answers = _answers(samples, rng)
     cases = verify(samples, answers, MODELS, seeds=1, agreement=1)
     (root / "data/cases").mkdir(parents=True)
-    kinds = causes.by_control(cases, partial(share_interval, resamples=200, seed=1))
+    regions = {(sample["source"], sample["index"]): sample["regions"] for sample in samples}
+    kinds = causes.by_control(cases, partial(share_interval, resamples=200, seed=1), regions)
     cases = causes.pair(cases, dict.fromkeys(MODELS, "gemma3"), 0, seed=1)
     for model in MODELS:
         table = [row for row in answers if row["model"] == model]
