@@ -182,7 +182,8 @@ films = load_dataset("ORG/NAME", "films", split="dev")  # join on (source, film)
 
 Coordinates are pixels of the film in its native size; boxes are half-open `[x1, y1, x2, y2)`, origin top left. dev and
 test share no patient. `direct.json` and `reasoning.json` hold the cases that passed the filter in the format of the
-paper's released files. The commands of `medground` (`pip install medground`) take the name of this dataset:
+paper's released files. The commands of `medground` take the name of this dataset (`pip install 'medground[hub]'`, and
+for models `'medground[run,hub]'`):
 
 ```bash
 medground evaluate MODEL --data ORG/NAME   # your model: accuracy, and how much of it is for the right reason

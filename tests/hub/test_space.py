@@ -11,8 +11,6 @@ import sys
 import tomllib
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -126,9 +124,6 @@ def test_missing_tables_are_named(phantom_tree, tmp_path):
 
 def _repository(tree: Path, root: Path) -> Path:
     shutil.copytree(tree / "data", root / "data")
-    for table in ("scores", "edits", "attributions"):
-        (root / "data" / table).mkdir()
-        pq.write_table(pa.table({"entry": ["x"]}), root / "data" / table / "table.parquet")
     for name in ("medground", "leaderboard", "space"):
         shutil.copytree(ROOT / name, root / name)
     for name in (".streamlit/config.toml", "params.yaml"):
