@@ -303,7 +303,7 @@ def page(rows: Sequence[dict]) -> str:
         "`python scripts/mutants.py --page` put small mistakes into the modules that decide verdicts, scores, ranks",
         "and what may leave, one at a time, and ran the tests of each module. What no test noticed is listed: a part",
         "of it changes nothing that can be seen (a faster path, a default that every caller gives), the rest is",
-        "untested.",
+        "untested. Mutants and modules that are not counted here were not tried yet.",
         "",
         "| module | tried | of | noticed | survived |",
         "|---|---|---|---|---|",

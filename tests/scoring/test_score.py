@@ -78,6 +78,7 @@ def test_one_box_off_the_film_leaves_the_others_as_they_are():
 
 def test_at_the_limits_of_an_attribution():
     film = (0.0, 0.0, float(WIDTH), float(HEIGHT))
+    assert attribution_problem(None, film) == "missing"
     assert attribution_problem({"boxes": REGIONS * MAX_BOXES}, film) is None
     assert attribution_problem({"boxes": REGIONS * (MAX_BOXES + 1)}, film) == "more than 100 boxes"
     wide = np.arange(MAX_CELLS, dtype=np.float32)
@@ -217,3 +218,14 @@ def test_paper_iou_matches_direct_arithmetic_on_boxes():
     row = score_case({"boxes": [box]}, WIDTH, HEIGHT, REGIONS, "published")
     common = area(intersect(box, REGIONS[0]))
     assert row["iou"] == pytest.approx(common / (area(box) + area(REGIONS[0]) - common), rel=0.01)
+
+
+def test_causes_are_no_matter_of_the_published_protocol_and_a_pair_needs_both():
+    other = [(200.0, 100.0, 280.0, 196.0)]
+    asked = {"published": {"cause": REGIONS, "other": other}, "medground": {"other": other}}
+    for protocol, known in asked.items():
+        row = score_case(perfect(), WIDTH, HEIGHT, REGIONS, protocol, **known)
+        assert set(row) == {*LOCALISED, "problem"}, protocol
+    assert score_case(perfect(), WIDTH, HEIGHT, REGIONS, cause=REGIONS, other=other)["follows"] == 1
+    assert score_case(perfect(), WIDTH, HEIGHT, REGIONS, cause=other, other=REGIONS)["follows"] == 0
+    assert "follows" not in score_case(perfect(), WIDTH, HEIGHT, REGIONS, cause=REGIONS)
