@@ -42,7 +42,6 @@ def main(root: Path, out: Path, pages: list[str]) -> None:
                 shoot(page, out / f"{name}-{kind}.png", width, height)
                 if (name, kind) == ("leaderboard", "desktop"):
                     page.screenshot(path=out / "first.png")
-                    small(out / "first.png")
         browser.close()
 
 
