@@ -18,6 +18,10 @@ import yaml
 from scipy.ndimage import gaussian_filter
 
 from medground import records, submission
+from medground.evaluation.questions import questions
+from medground.evaluation.results import results
+from medground.evaluation.tables import QUESTIONS, RESULTS
+from medground.evaluation.verdicts import verdicts
 from medground.geometry import Letterbox
 from medground.images import read_film, write_film
 from medground.ranking.bootstrap import share_interval
@@ -89,6 +93,7 @@ def build(root: Path, patients: int = 30, seed: int = 0, hide_test_regions: bool
     (root / "data/sanity/sanity.json").write_text(json.dumps(SANITY))
     for method in METHODS:
         _attribute(root, method, explained, samples, rng)
+    _evaluate(root, samples, answers)
     _settings(root, hide_test_regions)
     rank(root)
     return root
@@ -284,6 +289,21 @@ def _attribute(root: Path, method: str, kept: list[dict], samples: list[dict], r
     for model in MODELS:
         table = [rows[case["case_id"]] for case in kept if case["model"] == model]
         records.write_table(table, records.ATTRIBUTIONS, root / f"data/attributions/{model}/{method}.parquet")
+
+
+def _evaluate(root: Path, samples: list[dict], answers: list[dict]) -> None:
+    """The questions, and what comes of the models' answers; findings that are not there are denied."""
+    edits = [row for source in SOURCES
+             for row in records.read_rows(root / f"data/edits/{source}/edits.parquet", records.EDITS)]  # fmt: skip
+    asked = questions(samples, edits, seed=1)
+    records.write_table(asked, QUESTIONS, root / "data/questions/questions.parquet")
+    denied = [
+        {"model": model, "mode": mode, "source": row["source"], "index": row["index"], "edit": "original", "seed": -1,
+         "text": "No", "verdict": "no", "margin": -1.0}
+        for model in MODELS for mode in MODES for row in asked if row["answer"] == "No"
+    ]  # fmt: skip
+    found = results(verdicts(asked, answers + denied), dict.fromkeys(MODELS, "1"), resamples=100)
+    records.write_table(found, RESULTS, root / "data/results/results.parquet")
 
 
 def rank(root: Path) -> None:
