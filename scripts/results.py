@@ -145,25 +145,29 @@ def chart() -> str:
 
 
 def models() -> str:
-    """What each model of params.yaml has learnt, on unseen patients."""
+    """What each model of known causes has learnt, on unseen patients."""
     rows = []
-    for model in params.load().models:
+    for key in sorted(Path("models").glob("*.causes.json")):
+        model = key.name.removesuffix(".causes.json")
         report = json.loads(Path("models", f"{model}.accuracy.json").read_text())
+        about = json.loads(Path("models", model, "medground.json").read_text())
         for mode in ("direct", "reasoning"):
             said = report[mode]
             rows.append(
                 {
                     "model": f"`{model}`",
+                    "tower": f"`{about['tower']['name']}`",
                     "mode": mode,
                     "balanced accuracy, honest answers": f"{said['mean_of_honest']:.3f}",
                     "against its own rule": f"{said['mean_as_taught']:.3f}",
                     "yes where nothing is": f"{said['yes_when_absent']:.1%}",
                 }
             )
+    chosen = ", ".join(f"`{model}`" for model in params.load().models)
     return (
         "## The models on unseen patients\n\n" + table(rows) + "\n\n*`models/*.accuracy.json`. Honest answers are "
         "those about findings that a model was taught to answer from the finding; its own rule is what it was taught "
-        "about each finding, marks included.*"
+        f"about each finding, marks included. The tables below are of {chosen}.*"
     )
 
 

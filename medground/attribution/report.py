@@ -37,7 +37,7 @@ th { text-align: left; font-weight: 600 } td, th { padding: .15rem .8rem .15rem 
   border: 1px solid #aab4bd }
 .ends { display: flex; justify-content: space-between } figcaption, .quiet, .ends { color: #4e5b66; font-size: .9rem }
 .verdict { font-size: 1.15rem; border-left: .3rem solid #c77c00; padding-left: .8rem }
-.no { border-left-color: #4e5b66 } .against { border: 2px solid #b3261e; padding: .4rem .8rem }
+.no { border-left-color: #4e5b66 } .doubt { border: 2px solid #b3261e; padding: .4rem .8rem }
 """
 
 
@@ -122,7 +122,7 @@ def page(explained: Explained, against: Sequence[str] = ()) -> str:
         f"<p>{escape(item.prompt)}</p><p><strong>{_tokens(found) or escape(item.answer)}</strong></p>",
         f"<p class='quiet'>{words}Read as {escape(explained.verdict)}; log p(Yes) - log p(No) = "
         f"{explained.margin:.2f}.</p>",
-        *(f"<p class='against'>{escape(text[:1].upper() + text[1:])}.</p>" for text in against),
+        *(f"<p class='doubt'>{escape(text[:1].upper() + text[1:])}.</p>" for text in against),
         f"<p class='verdict{' no' if says == NOTHING else ''}'>{escape(says)}</p>",
         "<div class='films'><figure><img src='film.png' alt='The film'><figcaption>The film. "
         f"{LATERALITY}</figcaption></figure>"
@@ -130,9 +130,9 @@ def page(explained: Explained, against: Sequence[str] = ()) -> str:
     ]
     if found.concepts:
         parts.append(
-            "<h2>Regions</h2><p class='quiet'>What the answer loses, in nats, when the region is exchanged for that "
-            "of a normal film, less what it loses when all the rest is. Right of the line: the answer depends on the "
-            f"region; left of it: on something else.</p><table><tr><th scope='col'>region</th><th scope='col'>effect"
+            "<h2>Regions</h2><p class='quiet'>What the answer loses without the region, in nats. Right of the line: it "
+            "becomes less likely; left of it: likelier. A full bar is the most that was found."
+            "</p><table><tr><th scope='col'>region</th><th scope='col'>effect"
             f"</th><th></th></tr>{_rows(found)}</table>"
         )
     spent = f"{found.forwards} forward passes, {found.seconds:.1f} s."
@@ -147,7 +147,7 @@ def sentence(film: np.ndarray, found: Attribution) -> str:
         return NOTHING
     where = " and ".join(dict.fromkeys(_place(film, box) for box in places[:3]))
     if note.get("region"):
-        return f"The answer depends on the {note['region']}."
+        return f"The answer depends on the {note['region']}, most of all in the {_place(film, places[0])} of the film."
     if verdict == "several":
         how = "neither alone carries it" if note.get("together") else "each alone carries it"
         return f"The answer depends on several parts, in the {where} of the film; {how}."
@@ -188,7 +188,7 @@ def _tokens(found: Attribution) -> str:
 def _rows(found: Attribution) -> str:
     """A row a region, the strongest first; bars grow from the middle, to the side of the sign."""
     concepts = found.concepts or []
-    most = max((abs(effect) for *_, effect in concepts), default=0.0) or 1.0
+    most = max([(found.note or {}).get("most", 0.0), *(abs(effect) for *_, effect in concepts)]) or 1.0
     rows = []
     for name, _, effect in concepts:
         share, side = 50 * abs(effect) / most, "for" if effect > 0 else "against"

@@ -134,7 +134,7 @@ FILM = np.full((90, 120), 100, np.uint8)
     (Attribution("f", boxes=[], note={"verdict": "not local", "region": None}), NOTHING),
     (Attribution("f", grid=np.zeros((3, 4)), extent=(0.0, 0.0, 120.0, 90.0)), NOTHING),
     (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0)], note={"verdict": "anatomy", "region": "heart"}),
-     "The answer depends on the heart."),
+     "The answer depends on the heart, most of all in the upper left of the film."),
     (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0)], note={"verdict": "elsewhere", "region": None}),
      "The answer depends on a part in the upper left of the film, and on no anatomical region."),
     (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0), (50.0, 80.0, 60.0, 90.0)],
