@@ -11,8 +11,8 @@ demo: .venv/all  ## rebuild the benchmark, run the methods, print the board
 	dvc repro
 	medground board --split test
 
-test: .venv/all  ## the fast tests, then the slow ones
-	$(PY) -m pytest
+test: .venv/all  ## the fast tests, a file at a time on every core, then the slow ones
+	$(PY) -m pytest -n auto --dist loadfile
 	$(PY) -m pytest -m slow
 
 app: .venv/all  ## the board in a browser
