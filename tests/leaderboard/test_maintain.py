@@ -46,6 +46,7 @@ def hub(monkeypatch, tmp_path):
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
         monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
         monkeypatch.setenv("HF_TOKEN", "hf_owner")
         yield server
 
@@ -150,7 +151,8 @@ def test_publish_shows_the_difference_first_and_then_sends_it(exported, hub):
     label, said = press("Publish", REPO)
     assert label == "`medground publish` is done" and "verified" in said, said
     repository = hub.repos[REPO]
-    assert repository.commits[repository.branches["main"]]["README.md"] == (exported / "README.md").read_bytes()
+    card = (exported / "README.md").read_text().replace("ORG/NAME", REPO)  # the name that it is published under
+    assert repository.commits[repository.branches["main"]]["README.md"].decode() == card
 
 
 def test_publishing_without_a_token_says_what_to_do(exported, hub, monkeypatch):
