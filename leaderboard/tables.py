@@ -22,6 +22,7 @@ from PIL import Image
 
 from medground import engine, files, params, records, reproduced, scoring
 from medground.errors import MedgroundError
+from medground.evaluation.results import published
 from medground.evaluation.tables import RESULTS
 from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
@@ -143,14 +144,19 @@ def retention() -> pd.DataFrame:
 
 
 def results() -> pd.DataFrame:
-    """The board of models (`medground.evaluation.tables.RESULTS`); empty where the pipeline has not made it here."""
+    """The board of models (`medground.evaluation.tables.RESULTS`) as anybody may see it; empty where the pipeline has
+    not made it here."""
     path = "data/results/results.parquet"
-    return _results(*_version(path)) if exists(path) else RESULTS.empty_table().to_pandas()
+    if not exists(path):
+        return RESULTS.empty_table().to_pandas()
+    controls = retention()
+    return _results(*_version(path), frozenset(controls[controls["control"] != "honest"]["model"]))
 
 
 @st.cache_data(show_spinner=False, max_entries=2)
-def _results(path: str, stamp: Stamp) -> pd.DataFrame:
-    return records.read_table(path, RESULTS).to_pandas()
+def _results(path: str, stamp: Stamp, taught: frozenset[str]) -> pd.DataFrame:
+    rows = published(records.read_rows(path, RESULTS), taught)
+    return pd.DataFrame(rows, columns=RESULTS.names)
 
 
 def versions() -> list[dict]:

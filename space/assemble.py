@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 
 from medground import files, folders, params, records
 from medground.errors import MedgroundError, friendly
+from medground.evaluation.results import published
+from medground.evaluation.tables import RESULTS
 from medground.hub.hidden import hidden, kept_back
 from medground.hub.licences import EVERYTHING, source
 from medground.reproduced import versions
@@ -28,6 +30,7 @@ from medground.submission.schema import CARD, RECEIPT, TABLE
 CODE = ("medground", "leaderboard", "space", ".streamlit/config.toml", "params.yaml")
 STAGES = ("__init__.py", "score.py", "rank.py")  # what puts an accepted entry on the board, without DVC
 TABLES = ("board", "scores", "cases", "samples", "edits", "answers", "attributions")
+MODELS = "data/results/results.parquet"  # the board of models
 COMMAND = "space/assemble.py"
 
 
@@ -58,6 +61,10 @@ def assemble(root: Path, out: Path, private: bool = False) -> None:
         _entries(root / "submissions", partial / "submissions")
         for name in TABLES:
             _tables(root, partial, name, samples, ids)
+        if (root / MODELS).is_file():  # what was evaluated, as anybody may see it
+            taught = {case["model"] for case in cases if case["control"] != "honest"}
+            rows = published(records.read_rows(root / MODELS, RESULTS), taught)
+            records.write_table(rows, RESULTS, partial / MODELS)
         _to_rank(root, partial)
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,8 @@ def rendered(
     """
     key = hashlib.sha256(json.dumps({"cohort": asdict(cohort), **(recipe or {})}, sort_keys=True).encode())
     for module in (*(f"{__package__}.{name}" for name in _DRAWS), *modules):
-        key.update(Path(str(import_module(module).__file__)).read_bytes())
+        spec = find_spec(module)
+        key.update(Path(str(spec and spec.origin)).read_bytes())
     folder = cache / f"{name}-{cohort.name}-{key.hexdigest()[:12]}"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / f".{folder.name}.lock"):
