@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OUT = Path("data/code")
 STAGES = ("checkpoints", "fetch", "references", "edit", "answer", "verify", "anatomy", "attribute", "score",
           "faithfulness", "sanity", "rank", "questions", "evaluate", "results", "report", "export",
-          "train", "train_grounding", "train_editor")  # fmt: skip
+          "train", "train_causes", "train_grounding", "train_editor")  # fmt: skip
 
 
 @engine.stage

@@ -160,5 +160,5 @@ class Settings(LvlmTraining):
     joint_steps: int = 600
     joint_rate: float = 1.5e-3
     language_batch: int = 16
-    language_steps: int = 400
+    language_steps: int = 700
     save_every: int = 100
