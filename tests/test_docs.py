@@ -87,8 +87,8 @@ def test_links_lead_somewhere(page: Path):
 
 
 def test_the_readme_can_be_finished():
-    words = len((ROOT / "README.md").read_text().split())
-    assert words <= 1200, f"{words} words"
+    words = [word for word in (ROOT / "README.md").read_text().split() if any(map(str.isalnum, word))]
+    assert len(words) <= 1200, f"{len(words)} words"
 
 
 @pytest.mark.slow
