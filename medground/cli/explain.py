@@ -32,8 +32,11 @@ def attribute(
     """
     from .. import attribution, folders, params
     from ..anatomy import domain
+    from ..attribution import film as single
+    from ..attribution import report
     from ..errors import MedgroundError
     from ..images import read_film
+    from ..lvlm import load_lvlm
 
     folders.check(out, "medground attribute")  # before the model is asked
     chosen, pixels = attribution.by_entry(method), read_film(film)
@@ -45,10 +48,6 @@ def attribute(
         )
     p = params.load() if Path("params.yaml").exists() else None
     chosen = chosen.configured(p) if p else chosen
-    from ..attribution import film as single
-    from ..attribution import report
-    from ..lvlm import load_lvlm
-
     commit, root, most_pixels = None, Path("."), p.canvas.most_pixels if p else 0
     if data != "data":
         from ..hub import data as hub_data

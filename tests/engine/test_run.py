@@ -400,6 +400,7 @@ def script(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "script.py"], cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which the background of a shell ignores
         )  # fmt: skip
         started.append(process)
         wait_for(lambda: len(list(tmp_path.glob("worker*"))) == 2 and list(tmp_path.glob(".progress/*/*/*.parquet")))

@@ -388,6 +388,7 @@ def test_models_are_listed_with_what_was_asked_right_and_grounded(root):
 
 def test_results_of_evaluated_models_are_listed_where_they_are(tree, tmp_path, monkeypatch):
     folder = copy(tree, tmp_path, monkeypatch)
+    (folder / "data/results/results.parquet").unlink()
     assert len(show("models").dataframe) == 2  # the board, and what was taught
     counts = {"patients": 9, "asked": 10, "right": 8, "flipped": 6, "stayed": 5, "kept": 5, "absent": 10,
               "right_absent": 9, "unparsable": 0}  # fmt: skip
