@@ -125,7 +125,7 @@ def test_every_choice_is_in_the_address_and_back_leads_back_to_it(app, page):
     page.wait_for_url(board)
     settled(page)
     assert page.get_by_role("radio", name="dev").is_checked()
-    other = chromium.new_page()  # the address says it all
+    other = page.context.browser.new_page()  # the address says it all
     other.goto(board)
     settled(other)
     assert other.get_by_role("radio", name="dev").is_checked()
