@@ -16,6 +16,20 @@ from joserfc.jwk import RSAKey
 CLIENT = "medground-test"
 
 
+def secrets(port: int, issuer: str) -> str:
+    """The secrets of an app at ``port`` whose visitors sign in with ``issuer``, and that has one maintainer."""
+    return f"""
+        [auth]
+        redirect_uri = "http://127.0.0.1:{port}/oauth2callback"
+        cookie_secret = "a cookie secret that only this test knows"
+        client_id = "{CLIENT}"
+        client_secret = "a client secret that only this test knows"
+        server_metadata_url = "{issuer}/.well-known/openid-configuration"
+        [maintain]
+        emails = ["boss@example.org"]
+        """
+
+
 @contextmanager
 def provider(claims: dict) -> Iterator[str]:
     """The address of a running provider; ``claims`` (such as e-mail) may be changed while it runs."""

@@ -12,7 +12,7 @@ from leaderboard import tables
 from medground import submission
 from tests.leaderboard.browser import ARGUMENTS, CHROMIUM, MISSING, WAIT, free_port, serve, settled
 from tests.leaderboard.fixture import METHODS, rank, write_entry
-from tests.leaderboard.provider import CLIENT, provider
+from tests.leaderboard.provider import provider, secrets
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason=MISSING)]
 
@@ -297,18 +297,8 @@ def test_a_maintainer_signs_in_and_decides(folder, chromium, tree, tmp_path):
     monkey.undo()
     who, port = {"email": "guest@example.org", "email_verified": True}, free_port()
     with provider(who) as issuer:
-        secrets = f"""
-            [auth]
-            redirect_uri = "http://127.0.0.1:{port}/oauth2callback"
-            cookie_secret = "a cookie secret that only this test knows"
-            client_id = "{CLIENT}"
-            client_secret = "a client secret that only this test knows"
-            server_metadata_url = "{issuer}/.well-known/openid-configuration"
-            [maintain]
-            emails = ["boss@example.org"]
-            """
         (tmp_path / ".streamlit").mkdir()
-        (tmp_path / ".streamlit/secrets.toml").write_text(secrets)
+        (tmp_path / ".streamlit/secrets.toml").write_text(secrets(port, issuer))
         with serve(folder, tmp_path, port) as address:
             page = chromium.new_context().new_page()
             page.set_default_timeout(WAIT)

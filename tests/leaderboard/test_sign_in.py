@@ -13,7 +13,7 @@ import pytest
 from tests.leaderboard.browser import ARGUMENTS, CHROMIUM, MISSING, WAIT, _wait, free_port, settled
 from tests.leaderboard.conftest import REPOSITORY
 from tests.leaderboard.fixture import write_entry
-from tests.leaderboard.provider import CLIENT, provider
+from tests.leaderboard.provider import provider, secrets
 from tests.leaderboard.test_browser import by_card, cells, hand_in, sign_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.skipif(not CHROMIUM, reason=MISSING)]
@@ -48,18 +48,13 @@ def space(tree, tmp_path):
 @contextmanager
 def started(space, programs, port: int, issuer: str):
     """The Space, started as its Dockerfile starts it."""
-    secrets = f"""
-        [auth]
-        redirect_uri = "http://127.0.0.1:{port}/oauth2callback"
-        cookie_secret = "a cookie secret that only this test knows"
-        client_id = "{CLIENT}"
-        client_secret = "a client secret that only this test knows"
-        server_metadata_url = "{issuer}/.well-known/openid-configuration"
-        [maintain]
-        emails = ["boss@example.org"]
-        """
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    said = {"STREAMLIT_SECRETS": secrets, "PORT": str(port), "PYTHONPATH": str(space), "MEDGROUND_ROOT": str(space)}
+    said = {
+        "STREAMLIT_SECRETS": secrets(port, issuer),
+        "PORT": str(port),
+        "PYTHONPATH": str(space),
+        "MEDGROUND_ROOT": str(space),
+    }
     said["PATH"] = f"{programs}:{os.environ['PATH']}"
     with subprocess.Popen([str(programs / "python"), "space/start.py"], cwd=space, env={**kept, **said}) as server:
         try:
