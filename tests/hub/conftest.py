@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clients import Clients
 from hub_facts import FINDINGS, HEIGHT, MODELS, MODES, OPEN, RESTRICTED, SAMPLES, SECRET_BOX, WIDTH
 from PIL import Image
+from server import HubServer
 
 from medground import records
 from medground.evaluation.questions import questions
@@ -19,6 +21,20 @@ from medground.evaluation.verdicts import verdicts
 from medground.images import write_film
 from medground.scoring import score_entry
 from medground.verification.gates import released_records, retention
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A Hub on loopback."""
+    with HubServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def clients(server, tmp_path_factory):
+    """The real clients, in a process that knows no Hub but `server`."""
+    with Clients(tmp_path_factory.mktemp("clients"), server.url) as clients:
+        yield clients
 
 
 @pytest.fixture(scope="session")

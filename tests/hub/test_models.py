@@ -8,9 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from clients import Clients
 from huggingface_hub import ModelCard
-from server import HubServer
 
 from medground import files
 from medground.hub import folder, models
@@ -19,18 +17,6 @@ from medground.hub.tables import read_shard
 ROOT = Path(__file__).parents[2]
 MODEL = "phantom-gemma3-a"
 REPO = f"org/medground-{MODEL}"
-
-
-@pytest.fixture(scope="module")
-def server():
-    with HubServer() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def clients(server, tmp_path_factory):
-    with Clients(tmp_path_factory.mktemp("clients"), server.url) as clients:
-        yield clients
 
 
 @pytest.fixture(scope="module")

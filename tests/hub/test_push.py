@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from clients import Clients
 from hub_facts import OPEN, RESTRICTED
-from server import HubServer, Repo
+from server import Repo
 
 from medground import records, submission
 from medground.hub import folder
@@ -23,23 +23,11 @@ CONFIGS = {"direct": 2, "reasoning": 2, "questions": 2, "films": 2, "attribution
            "baselines": 2, "models": 1}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def server():
-    with HubServer() as server:
-        yield server
-
-
 @pytest.fixture
 def hub(server):
     """The server, empty and without faults."""
     server.reset()
     return server
-
-
-@pytest.fixture(scope="module")
-def clients(server, tmp_path_factory):
-    with Clients(tmp_path_factory.mktemp("clients"), server.url) as clients:
-        yield clients
 
 
 @pytest.fixture(scope="session")
