@@ -20,14 +20,14 @@ def export(
 ) -> None:
     """Make the dataset folder for the Hugging Face Hub; only what each source's licence allows goes into it."""
     from .. import folders, params
+    from ..hub.about import COMMAND, asked
 
+    folders.check(out, COMMAND)
     p = params.load() if Path("params.yaml").exists() else None
-    if hide_test_regions is None:  # before what needs an extra: outside of a clone, none would help
+    if hide_test_regions is None:
         hide_test_regions = (p or params.load()).publish.hide_test_regions
-    from ..hub import folder
-    from ..hub.about import asked
+    from ..hub import folder  # wants an extra, which would help nobody outside of a clone
 
-    folders.check(out, folder.COMMAND)
     folder.build(data, out, hide_test_regions=hide_test_regions, **(asked(p) if p else {}))
     print(f"{out} is ready: `medground publish --repo ORG/NAME` sends it")
 

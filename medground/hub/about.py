@@ -15,6 +15,7 @@ from ..sources import SOURCES
 from ..verification.causes import KEPT_BACK
 from .licences import Kind, may_leave
 
+COMMAND = "medground export"
 ABOUT = "benchmark.json"
 EVAL = "eval.yaml"
 NORMAL = "phantom_region"  # gives the normal films where no source of the profile has any (`medground.sources`)

@@ -28,7 +28,7 @@ from ..scoring.tables import benchmarked, read_attributions
 from ..verification.causes import KEPT_BACK, exported
 from ..verification.gates import retention
 from . import card, guard
-from .about import ABOUT, EVAL, about, tasks
+from .about import ABOUT, COMMAND, EVAL, about, tasks
 from .facts import COUNTS
 from .hidden import hidden
 from .licences import Kind, may_leave, source
@@ -37,7 +37,6 @@ from .tables import CONFIGS, schema, write_shard
 
 SPLITS = ("dev", "test")
 SHARD_BYTES = 256 << 20
-COMMAND = "medground export"
 PREVIEW = 224  # pixels of the longer side
 ACCENT = (255, 176, 0)
 
