@@ -33,6 +33,7 @@ LAYERS = (
 GROUND = {
     "records",
     "images",
+    "thumbnail",
     "geometry",
     "params",
     "errors",

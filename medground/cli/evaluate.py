@@ -23,6 +23,7 @@ def evaluate(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Ask about films that are no frontal chest films, too")
     ] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Copies of the model at work; 0: one a GPU, else one a core")] = 1,
 ) -> None:
     """Ask a model all questions and their edits: how often is it right, and at least how often for the right reason?"""
     from .. import folders
@@ -44,6 +45,7 @@ def evaluate(
         where=f"{place}@{commit}" if commit else place,
         answers=answers,
         anyway=anyway,
+        workers=workers,
         **resampling(tables / "board/board.parquet"),
     )
     repo, tag = hub_data.repository(data) or ("", None)

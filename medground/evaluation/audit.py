@@ -6,20 +6,25 @@ what the Hub shows of a model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import yaml
 
-from .. import folders, records
+from .. import engine, folders, records
 from ..anatomy.domain import doubts
+from ..engine import code
+from ..engine.run import PROGRESS
 from ..errors import MedgroundError
 from ..lvlm.prompts import MODES
 from ..ranking.bootstrap import Resampling
-from ..verification.asking import AnswerTask
 from . import answers as answer_files
+from . import judging
 from . import questions as asked_about
 from .report import page
 from .results import results
@@ -30,7 +35,7 @@ COMMAND = "medground evaluate"
 HUB_RESULTS = Path(".eval_results/medground.yaml")
 SPLITS = ("dev", "test")
 NOTED = 3  # doubts about films that are told one by one
-_BATCH = 64  # questions between two lines of progress
+_BATCH = 64  # questions that are asked together, and kept
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,14 @@ def evaluate(
     where: str | None = None,
     answers: Path | None = None,
     anyway: bool = False,
-    say: Callable[[str], None] = print,
+    workers: int = 1,
     **how: Unpack[Resampling],
 ) -> Evaluation:
     """Evaluate ``model`` on the questions below the folder of tables ``data``, of a split or ``all``.
 
     The model is loaded from ``where`` (its name, if not given) and asked as ``asked`` says (max_new_tokens,
-    most_pixels, protocol), or its ``answers`` are read from a file (`answers.read`). ``how`` are the resamples, level
-    and seed of the intervals.
+    most_pixels, protocol) by so many ``workers`` (0: one a GPU, else one a core), or its ``answers`` are read from a
+    file (`answers.read`). ``how`` are the resamples, level and seed of the intervals.
 
     Questions whose films or edits are not there are left out, and said. Raises MedgroundError where none is left, for
     films on which nothing can be right (`anatomy.domain`) unless ``anyway``, and as `load_lvlm` does.
@@ -95,9 +100,9 @@ def evaluate(
     if answers is not None:
         said, lacking = answer_files.read(answers, model, rows, modes)
         notes += lacking
+        found = verdicts(rows, said)
     else:
-        said, revision = _ask(model, where or model, rows, modes, asked or {}, say)
-    found = verdicts(rows, said)
+        found, revision = _ask(model, where or model, rows, modes, asked or {}, workers)
     return Evaluation(model, revision, rows, found, results(found, {model: revision}, **how), notes)
 
 
@@ -161,22 +166,26 @@ def _checked(rows: Sequence[Mapping], anyway: bool) -> list[str]:
 
 
 def _ask(
-    model: str, where: str, rows: list[dict], modes: Sequence[str], asked: Mapping, say: Callable[[str], None]
+    model: str, where: str, rows: list[dict], modes: Sequence[str], asked: Mapping, workers: int
 ) -> tuple[list[dict], str]:
-    """Rows of `records.ANSWERS` of ``model``, and what identifies its weights."""
+    """Rows of `tables.VERDICTS` of ``model``, and what identifies its weights. What was asked is kept under
+    ``.progress/``, so that a run that was stopped goes on where it was."""
     from ..lvlm.checkpoints import revision  # imports transformers
 
-    task = AnswerTask(
-        where, asked.get("max_new_tokens", 48), _BATCH, asked.get("protocol", "medground"), asked.get("most_pixels", 0)
+    weights = revision(where)
+    told: dict[str, Any] = {"max_new_tokens": 48, "protocol": "medground", "most_pixels": 0} | dict(asked)
+    read = code.digest(code.closure([judging.__name__, *code.below("medground.lvlm.families")]))
+    name = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', model)}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+    out = PROGRESS / "evaluated" / f"{name}.parquet"
+    engine.map(
+        judging.JudgeTask(where, told["max_new_tokens"], _BATCH, told["protocol"], told["most_pixels"]),
+        [(mode, row, None) for mode in modes for row in rows],
+        key=judging.name,
+        content=judging.content,
+        out=out,
+        schema=VERDICTS,
+        workers=workers,
+        batch_size=_BATCH,
+        fingerprint=json.dumps([weights, told, read], sort_keys=True),
     )
-    found: list[dict] = []
-    for mode in modes:
-        for start in range(0, len(rows), _BATCH):
-            batch = [(mode, row, _edits(row)) for row in rows[start : start + _BATCH]]
-            found += task(batch)
-            say(f"{model} {mode}: {start + len(batch)} of {len(rows)} questions")
-    return [row | {"model": model} for row in found], revision(where)
-
-
-def _edits(row: Mapping) -> list[dict]:
-    return [{"edit": edit, "seed": 0, "path": row[edit]} for edit in EDITS if row[edit]]
+    return [row | {"model": model} for row in records.read_rows(out, VERDICTS)], weights

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageDraw
-
-from ..images import read_film
+from ..thumbnail import thumbnail
 from .tables import EDITS
 
 if TYPE_CHECKING:
@@ -19,7 +16,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 3  # of a kind
 SIDE = 260  # pixels of a film on the page
-REGION = (255, 176, 0)
 CAPTIONS = dict(
     zip(("film", *EDITS), ("the film", "without the finding", "all the rest edited", "on another body"), strict=True)
 )
@@ -211,14 +207,5 @@ def _example(row: Mapping, questions: Sequence[Mapping]) -> str:
 
 
 def _picture(path: str, regions: Iterable) -> str:
-    """A film as a data address, small, with boxes outlined."""
-    film = read_film(path)
-    scale = SIDE / max(film.shape)
-    image = Image.fromarray(film).resize((max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale))))
-    image = image.convert("RGB")
-    for box in regions:
-        x1, y1, x2, y2 = (value * scale for value in box)
-        ImageDraw.Draw(image).rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=REGION, width=2)
-    stored = io.BytesIO()
-    image.save(stored, "jpeg", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(stored.getvalue()).decode()
+    """A film as a data address."""
+    return "data:image/jpeg;base64," + base64.b64encode(thumbnail(path, regions, SIDE)).decode()

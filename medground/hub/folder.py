@@ -6,7 +6,6 @@ The same tables give the same bytes: rows stand in the tables' order, shards are
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Set
@@ -14,17 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageDraw
 
 from .. import files, folders, records
 from ..errors import MedgroundError
 from ..evaluation.questions import read as read_questions
 from ..evaluation.results import published
 from ..evaluation.tables import EDITS, RESULTS
-from ..images import read_film
 from ..lvlm.verdict import parse_verdict
 from ..scoring import METRICS
 from ..scoring.tables import benchmarked, read_attributions
+from ..thumbnail import thumbnail
 from ..verification.causes import KEPT_BACK, exported
 from ..verification.gates import retention
 from . import card, guard
@@ -38,7 +36,6 @@ from .tables import CONFIGS, schema, write_shard
 SPLITS = ("dev", "test")
 SHARD_BYTES = 256 << 20
 PREVIEW = 224  # pixels of the longer side
-ACCENT = (255, 176, 0)
 
 
 def build(
@@ -170,6 +167,7 @@ def _case(case: dict, tables: Tables) -> dict:
     name = case["source"]
     shown = may_leave(name, Kind.PIXELS)
     regions = sample["regions"] if may_leave(name, Kind.BOXES) and not hide_regions else []
+    small = thumbnail(tables.root / sample["film"], regions, PREVIEW) if shown else None
     row = {
         **exported(case),
         "revision": tables.revisions[case["model"]],
@@ -178,23 +176,9 @@ def _case(case: dict, tables: Tables) -> dict:
         "width": sample["width"],
         "height": sample["height"],
         "regions": None if hide_regions else sample["regions"],
-        "preview": _picture(_preview(tables.root / sample["film"], regions), "preview.jpg") if shown else None,
+        "preview": _picture(small, "preview.jpg") if small else None,
     }
     return _withheld(row, "direct")
-
-
-def _preview(path: Path, regions: Iterable) -> bytes:
-    """A film as a small JPEG, with boxes outlined."""
-    film = read_film(path)
-    scale = PREVIEW / max(film.shape)
-    image = Image.fromarray(film).resize((max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale))))
-    image = image.convert("RGB")
-    for box in regions:
-        x1, y1, x2, y2 = (value * scale for value in box)
-        ImageDraw.Draw(image).rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=ACCENT, width=2)
-    stored = io.BytesIO()
-    image.save(stored, "jpeg", quality=85)
-    return stored.getvalue()
 
 
 def _picture(content: bytes, name: str) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,12 @@ from typer.testing import CliRunner
 
 from medground import cli, records
 from medground.errors import MedgroundError
-from medground.evaluation import audit
+from medground.evaluation import audit, judging
 from medground.evaluation.tables import EDITS, QUESTIONS, RESULTS, VERDICTS
+from medground.evaluation.verdicts import verdicts
 from medground.images import write_film
+from medground.lvlm.base import Answer
+from medground.lvlm.verdict import parse_verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,6 +118,49 @@ def test_films_that_are_no_chest_are_refused_by_name(data, tmp_path):
 def test_a_split_without_films_says_so(data):
     with pytest.raises(MedgroundError, match="none of 0 questions of the split 'dev' can be asked"):
         audit.evaluate("mine", data, split="dev")
+
+
+class Yes:
+    """A model that says yes to everything, and is stopped when it has answered so often."""
+
+    def __init__(self, stop: int = -1) -> None:
+        self.asked, self.stop = 0, stop
+
+    def answer(self, films, prompts, **how) -> list[Answer]:
+        if self.asked == self.stop:
+            raise KeyboardInterrupt
+        self.asked += len(films)
+        return [Answer("Yes.", "yes", 1.0) for _ in films]
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(data, tmp_path, monkeypatch):
+    """One question a batch: three have their edits, so 4 answers each, and three have none. Stopped in the second."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(audit, "_BATCH", 1)
+    monkeypatch.setattr("medground.lvlm.checkpoints.revision", lambda where: "c0ffee")
+    for model, answers in ((Yes(stop=4), 4), (Yes(), 11), (Yes(), 0)):
+        monkeypatch.setattr(judging.JudgeTask, "_lvlm", model)
+        with nullcontext() if model.stop < 0 else pytest.raises(KeyboardInterrupt):
+            done = audit.evaluate("mine", data, modes=["direct"], where="somewhere", resamples=50)
+        assert model.asked == answers
+    assert [row["right"] for row in done.verdicts] == [True] * 3 + [False] * 3
+    assert {row["model"] for row in done.verdicts} == {"mine"} and done.revision == "c0ffee"
+    write_film(data / "films/0-film.png", chest(7))
+    monkeypatch.setattr(judging.JudgeTask, "_lvlm", other := Yes())
+    audit.evaluate("mine", data, modes=["direct"], where="somewhere", resamples=50)
+    assert other.asked == 4  # another film is another question
+
+
+def test_what_is_known_is_not_asked_again(data):
+    rows = records.read_rows(data / "questions/questions.parquet", QUESTIONS)
+    said = [
+        {"model": "mine", "mode": "direct", "source": "table", "index": index, "edit": edit, "seed": -1 if edit ==
+         "original" else 0, "text": text, "verdict": parse_verdict(text), "margin": 0.0}
+        for index, edit, text in GROUNDED + SHORTCUT
+    ]  # fmt: skip
+    items = [("direct", row, [a for a in said if a["index"] == row["index"]]) for row in rows[:2]]
+    task = judging.JudgeTask("no such model", 48, 8)
+    assert task(items) == verdicts(rows, said) and [row["kept"] for row in task(items)] == [True, False]
 
 
 @pytest.mark.slow
