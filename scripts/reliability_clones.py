@@ -45,7 +45,7 @@ def pull(place: Workplace, options: argparse.Namespace) -> list[str]:
         "`dvc status` there": place.run("dvc", "status", where=clone).splitlines()[-1],
         "stages that `dvc repro` runs there": len(ran),
         "`medground board --split test`": "the same" if shown[0] == shown[1] and "exit" not in shown[1] else "another",
-        "the app's first page": place.run(sys.executable, "-W", "ignore", "-c", APP, where=clone).splitlines()[-1],
+        "the app's first page": _said(place.run(sys.executable, "-W", "ignore", "-c", APP, where=clone), "exceptions"),
         "lines of `git status` there": len(place.run("git", "status", "--porcelain", where=clone).splitlines()),
     }
     _away(store, clone)
@@ -102,6 +102,12 @@ def graph(place: Workplace, options: argparse.Namespace) -> list[str]:
         lines.append(f"| {name} | {bad[0] if bad else 'passed'} |")
     passed = sum(line.endswith("| passed |") for line in lines)
     return [*lines, "", f"{passed} of {len(cases)} passed."]
+
+
+def _said(printed: str, word: str) -> str:
+    """The line with a word among what a program printed, wherever its warnings stand; the last line without it."""
+    lines = printed.splitlines()
+    return next((line for line in lines if line.endswith(word)), lines[-1])
 
 
 def _table(rows: dict[str, object]) -> list[str]:

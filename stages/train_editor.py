@@ -5,46 +5,38 @@ A stage of pipelines/phantom/; `make train` runs it. A killed run goes on where 
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
 
-import torch
-
-from medground import engine, files, params
+from medground import engine, files
 from medground.editing.radedit import RadEdit
 from medground.errors import MedgroundError
 from medground.phantom import fetch_ct
 from medground.phantom.editor import Settings, evaluate, train
-from medground.phantom.trained import CACHE, CT, put
-from medground.phantom.trained import OUT as MODELS
+from medground.phantom.trained import CACHE, CT, OUT, asked, put
 
-OUT = MODELS / "phantom-radedit"
+EDITOR = "phantom-radedit"
 
 
 @engine.stage
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, help="threads of this process; all cores if not given")
-    threads, p = parser.parse_args().threads, params.load()
-    if threads:
-        torch.set_num_threads(threads)
+    key, p = asked(__doc__, [EDITOR], "editor")
     settings = Settings(
         seed=p.seed, train_patients=p.phantom.train_patients, validation_patients=p.phantom.validation_patients
     )
-    if p.edit.radedit is None or p.edit.radedit.unet != str(OUT):
+    if p.edit.radedit is None or p.edit.radedit.unet != str(OUT / key):
         raise MedgroundError(
-            f"params.yaml: edit.radedit.unet is not {OUT}; this stage trains and measures that; "
+            f"params.yaml: edit.radedit.unet is not {OUT / key}; this stage trains and measures that; "
             "activate the phantom's profile first: `medground profile phantom`"
         )
     fetch_ct(CT)
     parts = train(settings, CT, CACHE)
 
-    put(OUT.name, parts.save, {"training": asdict(settings)})
+    put(key, parts.save, {"training": asdict(settings)})
 
     model = RadEdit.load(**{name: value for name, value in p.edit.radedit if name not in ("batch_size", "redraw")})
     report = evaluate(model, settings, p.edit.band, CT, CACHE)
-    files.write_json(report, OUT.with_name(f"{OUT.name}.accuracy.json"))
+    files.write_json(report, OUT / f"{key}.accuracy.json")
     print(json.dumps(report, indent=1))
 
 

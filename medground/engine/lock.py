@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 from ..errors import MedgroundError
 
 LOCKS = Path(".progress/locks")
+LONGEST = 128  # characters of a lock's name that say whose it is; file systems take 255 bytes
 
 
 @contextmanager
@@ -21,7 +23,7 @@ def only(what: str) -> Iterator[None]:
 
     Raises MedgroundError naming the process that holds it already.
     """
-    path = LOCKS / f"{re.sub(r'[^A-Za-z0-9.=-]+', '_', what).strip('_')}.lock"
+    path = LOCKS / f"{_name(what)}.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
@@ -38,6 +40,12 @@ def only(what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _name(what: str) -> str:
+    """A file name for ``what``: its letters; of a long one the first, and a digest that tells it from others."""
+    name = re.sub(r"[^A-Za-z0-9.=-]+", "_", what).strip("_")
+    return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
 
 
 def _holder(path: Path) -> str:

@@ -15,12 +15,14 @@ CT, CACHE, OUT = Path("data/raw/ct"), Path(".cache/phantom"), Path("models")
 
 
 def asked(description: str | None, known: Sequence[str], what: str) -> tuple[str, params.Params]:
-    """The model that the command line names, and params.yaml; ``--threads`` is heeded.
+    """The model that the command line names, or the only one that is ``known``, and params.yaml; ``--threads`` is
+    heeded.
 
     Raises MedgroundError for a name that is not in ``known``; ``what`` is what the message calls it.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--model", required=True)
+    only = known[0] if len(known) == 1 else None
+    parser.add_argument("--model", required=only is None, default=only)
     parser.add_argument("--threads", type=int, help="threads of this process; all cores if not given")
     arguments = parser.parse_args()
     if arguments.threads:

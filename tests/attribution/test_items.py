@@ -10,14 +10,16 @@ import pytest
 import yaml
 from references import write_masks
 
-from medground import records
+from medground import params, records
 from medground.attribution import method
 from medground.attribution.explain import AttributeTask, _loaded
 from medground.attribution.items import Items, kept_cases
+from medground.attribution.sanity import SanityTask
 from medground.errors import MedgroundError
 from medground.images import write_film
 from medground.phantom.lvlms.architecture import build
 from stages import attribute
+from stages.sanity import again
 
 ROOT = Path(__file__).parents[2]
 
@@ -139,3 +141,27 @@ def test_another_method_or_setting_costs_its_own_work_alone(repository, monkeypa
         assert {path.stem for path in Path("data/attributions/tiny").iterdir()} == set(methods)
     rows = records.read_rows("data/attributions/tiny/occlusion.parquet", records.ATTRIBUTIONS)
     assert [row["grid_width"] for row in rows] == [3, 3, 3]
+
+
+def test_sanity_asks_only_methods_that_ask_the_model_once_for_each_change_and_case(repository, monkeypatch):
+    values = yaml.safe_load((ROOT / "profiles/phantom.yaml").read_text())
+    values |= {"models": ["tiny"], "methods": ["random", "occlusion"], "attribute": {"occlusion": {"cells": 2}}}
+    values["engine"]["workers"] = 1
+    Path("params.yaml").write_text(yaml.safe_dump(values))
+    asked = []
+
+    def explain(task, jobs):
+        asked.extend((change, name, case["index"]) for change, name, case in jobs)
+        return real(task, jobs)
+
+    real = SanityTask.__call__
+    monkeypatch.setattr(SanityTask, "__call__", explain)
+    chosen = {"tiny": kept_cases("tiny")[:2]}
+    for expected in ([(change, "occlusion", index) for change in ("decoder:1", "noise") for index in (0, 2)], []):
+        found = again(params.load(), "tiny", chosen, ["decoder:1", "noise"])
+        assert sorted(asked) == expected and set(found) == {("decoder:1", "occlusion"), ("noise", "occlusion")}
+        asked.clear()
+    for path in found.values():
+        rows = records.read_rows(path, records.ATTRIBUTIONS)
+        assert [row["case_id"] for row in rows] == [case["case_id"] for case in chosen["tiny"]]
+    assert again(params.load(), "another", chosen, ["noise"]) == {}
