@@ -13,10 +13,11 @@ PATIENCE = 4  # times that a page is tried again before it says that a table is 
 if str(HERE.parent) not in sys.path:  # Streamlit puts only this folder there
     sys.path.insert(0, str(HERE.parent))
 
-from leaderboard import access  # noqa: E402
+from leaderboard import access, uploads  # noqa: E402
 from medground.errors import MedgroundError  # noqa: E402
 
 st.set_page_config(page_title="MedGround", page_icon=HERE / "icon.png", layout="wide")
+uploads.bound()
 decides = access.maintainer() is not None
 maintain = st.Page(
     HERE / "maintain.py",

@@ -15,13 +15,13 @@ from leaderboard import access, address, charts, entries, tables
 from leaderboard.problems import grouped, heading
 from leaderboard.tables import ON_BOARD
 from leaderboard.text import plain
+from leaderboard.uploads import MOST_MB
 from medground import submission
 from medground.errors import MedgroundError
 from medground.submission import CARD, FIELDS, TABLE
 from medground.submission.preview import NAME
 from medground.submission.schema import MAX_TABLE_BYTES
 
-MOST_MB = 200  # of a table that comes through the browser; `maxUploadSize` in .streamlit/config.toml is the same
 QUESTIONS = {
     "used_test_regions": "Were expert regions of the test split used in any way?",
     "trained_on_sources": "Was anything trained on films or labels of the sources?",
@@ -61,7 +61,8 @@ def form(cases: pd.DataFrame) -> bool:
             card_fields(cases)
         st.file_uploader(
             TABLE, type=["parquet"], key="submit_table", max_upload_size=MOST_MB,
-            help=f"At most {MOST_MB:,} MB here; maps on a model's own token grid take a few.",
+            help=f"At most {MOST_MB:,} MB here; maps on a model's own token grid take a few. A status code 503 "
+            "says that others are sending: try again in some minutes.",
         )  # fmt: skip
         if not access.configured():
             st.text_input(

@@ -251,6 +251,18 @@ def test_broken_files_get_a_message_that_helps(open_app, page, folder, tree, tmp
     assert not submission.receipts(folder / "submissions")
 
 
+def test_a_full_memory_is_told_and_the_page_stays(folder, page, monkeypatch):
+    """Where all visitors together hold as much as the machine gives them."""
+    monkeypatch.setenv("MEDGROUND_UPLOADS", "1")
+    with serve(folder) as address:
+        page.goto(f"{address}/submit")
+        settled(page)
+        upload(page, "attributions.parquet", bytes(2 << 20))
+        page.get_by_text("status code 503").wait_for()
+        upload(page, "attributions.parquet", bytes(1 << 10))
+        page.get_by_label("Remove attributions.parquet").first.wait_for()
+
+
 def test_from_upload_to_a_rank(open_app, page, folder, tree, tmp_path):
     """Upload, preview, receipt; accepted on the command line and ranked by the pipeline; then on the board."""
     entry = write_entry(tmp_path / "entry", tree, method="Careful Look")
