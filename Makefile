@@ -39,7 +39,7 @@ bench: .venv/all  ## speed side by side, ablations, cost; on a GPU the true size
 
 lint: .venv/all  ## style and types
 	ruff check . && ruff format --check .
-	mypy medground
+	mypy medground stages
 
 check: lint  ## what has to pass before a change goes in
 	$(PY) -m pytest

@@ -54,7 +54,8 @@ def needed(p: Params, stage: str, of: list[str] | None = None) -> list[str]:
         "medground.lvlm.registry": code.below("medground.lvlm.families"),
     }
     choices = {*(type(source).__module__ for _, source in sources.SOURCES.items()), *editing.EDITORS.values()}
-    found, roots = [], {stage}
+    found: list[str] = []
+    roots = {stage}
     while found != (found := code.closure(roots, without=choices - roots)):
         roots |= {module for registry in found for module in chosen.get(registry, [])}
     return found

@@ -6,6 +6,7 @@ What it answered to the samples and their edits is known already; it is asked ab
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from medground import engine, params, records
@@ -44,7 +45,7 @@ def main() -> None:
               f"{sum(bool(row['kept']) for row in asked)} of {len(asked)} for the right reason")  # fmt: skip
 
 
-def _items(questions: list[dict], answers: list[dict], modes: list[str]) -> list[judging.Item]:
+def _items(questions: list[dict], answers: list[dict], modes: Sequence[str]) -> list[judging.Item]:
     """The questions about samples with the answers to them, in the order of the answers, then those about absent
     findings in each mode."""
     of = {(question["source"], question["index"]): question for question in questions}

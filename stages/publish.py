@@ -22,6 +22,7 @@ def main() -> None:
     if not options.repo:
         raise MedgroundError("which dataset? give --repo ORG/NAME, or set MEDGROUND_REPO")
     done = push.publish("data/hub", options.repo, private=options.private, tag=options.tag)
+    assert done  # None is for dry runs
     files.write_json(asdict(done), Path("data/published.json"))
     print(f"{done.url}: verified, commit {done.commit[:12]}, tag {done.tag}")
 

@@ -121,7 +121,8 @@ def verdicts(rows: list[dict], cases: list[dict], level: float, resamples: int, 
     patients = {case["case_id"]: case["patient_id"] for case in cases}
     found: dict[str, dict] = {}
     frame = pd.DataFrame(rows, columns=records.SANITY.names)
-    for (entry, change), part in frame.groupby(["entry", "check"], sort=True):
+    for key, part in frame.groupby(["entry", "check"], sort=True):
+        entry, change = map(str, key)
         check = change.partition(":")[0]
         less = (part.similarity - part.null).to_numpy()[None]
         means, count = resample_patients(less, [patients[name] for name in part.case_id], resamples,

@@ -39,13 +39,14 @@ def main() -> None:
     counts = pd.DataFrame(rows)
     summary = counts.groupby(["control", "model", "mode"])[["asked", "right", "flipped", "stayed", "kept"]].sum()
     summary["kept_of_right"] = (summary["kept"] / summary["right"].clip(lower=1)).round(3)
-    shares = [(", ".join(key), *_share(row["kept"], row["right"])) for key, row in summary.iterrows()]
+    groups = {tuple(key): row for key, row in zip(summary.index, summary.to_dict("records"), strict=True)}
+    shares = [(", ".join(key), *_share(row["kept"], row["right"])) for key, row in groups.items()]
     title = "Of the right answers, the share that the filter kept"
     files.write(intervals(shares, title, "share, with its 95 % Wilson interval"), out / "retention.svg")
-    shares = {control: row["kept_of_right"] for control, row in kinds.items()}
-    by_row = {"/".join(key): row.to_dict() for key, row in summary.iterrows()}
-    files.write_json({"by_control": kinds, "kept_of_right": shares, **by_row}, out / "filter.json")
-    print(summary.to_string(), f"\nkept of the right answers: {shares}")
+    kept = {control: row["kept_of_right"] for control, row in kinds.items()}
+    by_row = {"/".join(key): row for key, row in groups.items()}
+    files.write_json({"by_control": kinds, "kept_of_right": kept, **by_row}, out / "filter.json")
+    print(summary.to_string(), f"\nkept of the right answers: {kept}")
     print(f"{sum(case['kept'] for case in cases)} of {counts['kept'].sum()} verified cases drawn for the benchmark")
     pairs = pd.Series([case["pair"] for case in cases], dtype=object).dropna()
     print(f"{pairs.nunique()} pairs; causes verified in {sum(row['verified'] for row in kinds.values())} of "
