@@ -54,7 +54,8 @@ def proof(counts: pd.DataFrame) -> None:
             st.metric(story.CONTROLS[control].capitalize(), share(one["kept"], one["right"]),
                       help=f"{one['kept']:,} of {one['right']:,} right answers kept")  # fmt: skip
     story.filtered()
-    table = counts.groupby(["model", "control", "finding"], as_index=False)[COUNTS].sum()
+    told = counts[~tables.untold(counts)]  # by finding; on the test split of a Space it is of all together
+    table = told.groupby(["model", "control", "finding"], as_index=False)[COUNTS].sum()
     mark = {"honest": ""} | {name: f" ({name})" for name in story.CONTROLS if name != "honest"}
     table["column"] = table.model
     table["row"] = table.finding + table.control.map(mark)
@@ -62,6 +63,8 @@ def proof(counts: pd.DataFrame) -> None:
     table["note"] = table.kept.astype(str) + " of " + table.right.astype(str)
     table = table.sort_values(["row", "column"])
     st.caption("Drawn for the benchmark, of the right answers, by what each model was taught to answer from:")
+    if len(told) < len(counts):
+        st.caption("Those to the split dev: of the test split this is kept back.")
     st.altair_chart(
         charts.grid(table[["row", "column", "value", "note"]]),
         alt="Share of the right answers that are in the benchmark, by model and finding; the numbers are further below",

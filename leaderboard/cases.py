@@ -29,6 +29,9 @@ REASONS = {
     "not stayed": "Not kept: a changed background turned the answer.",
     "surplus": "Verified, but not drawn: the benchmark takes a few cases of each model, mode, source and finding.",
 }
+UNTOLD = (
+    "One that every entry explains. What a test answer depends on, and so what the filter made of it, is kept back."
+)
 ANY = "any"
 BIND = "query-params"
 
@@ -54,6 +57,11 @@ def narrow(cases: pd.DataFrame) -> pd.DataFrame:
 def benchmarked(cases: pd.DataFrame) -> pd.Series:
     """Which cases every entry explains: those that were kept, and those of pairs."""
     return cases.kept.fillna(False).astype(bool) | cases.pair.notna()
+
+
+def untold(case: pd.Series) -> bool:
+    """Whether it is kept back what a case's answer depends on."""
+    return bool(tables.untold(pd.DataFrame([case])).all())
 
 
 def choose(cases: pd.DataFrame) -> pd.Series:
@@ -90,7 +98,7 @@ def words(case: pd.Series) -> None:
         if len(first):
             margin = first.margin.iloc[0]
             st.caption(f"Margin, log p(Yes) − log p(No): {margin:+.2f} nats" if np.isfinite(margin) else "")
-    st.caption(REASONS.get(case.reason, plain(case.reason)))
+    st.caption(UNTOLD if untold(case) else REASONS.get(case.reason, plain(case.reason)))
     kind = tables.kinds().get(case.case_id)
     if kind is not None and not tables.hidden(case.split) and kind != "finding":
         st.markdown(f"The answer came from **{'no region' if kind == 'no region' else plain('the ' + kind)}**.")
@@ -196,6 +204,10 @@ def gates(case: pd.Series) -> None:
     st.markdown("A case is kept when the answer goes with the region, and stays when everything else changes.")
     if not region_shown(case) or not tables.may_show(case.source, Kind.EDITED):
         st.info("The edited films would show where the region is; they are kept back too.", icon=":material/lock:")
+        return
+    if untold(case):
+        st.info("What the model said to the edited films would tell what its answer depends on; it is kept back.",
+                icon=":material/lock:")  # fmt: skip
         return
     edits, answers = tables.edits(case), tables.answers(case)
     seed = 0

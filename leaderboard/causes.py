@@ -104,11 +104,13 @@ def sign(yes: bool, right: str, wrong: str) -> str:
     return f":green-badge[:material/check: {right}]" if yes else f":red-badge[:material/close: {wrong}]"
 
 
-def rests_on(every: int, shown: int) -> None:
-    """How many pairs there are, and how many may be shown."""
+def rests_on(every: int, shown: int, back: int) -> None:
+    """How many pairs there are, how many may be shown, and that those among ``back`` test cases do not leave."""
     said = f"{every} pairs of cases with one film, question and answer."
     if shown < every:
         said += f" {every - shown} of them are kept back here: a cause that is shown can be tuned to."
+    elif back:
+        said += " Those of the test split, which rank, are kept back here: a cause that is shown can be tuned to."
     st.caption(said)
 
 
@@ -119,14 +121,14 @@ st.markdown(
     "the model lies on the own cause under both. That is what *Follows* counts."
 )
 known, shown = tables.cases(), tables.pairs()
-every = known.pair.nunique()
+every, back = known.pair.nunique(), int(tables.untold(known).sum())
 if not every:
     st.info("The causes of these models' answers are not known; the phantom with known causes has pairs.",
             icon=":material/science:")  # fmt: skip
 elif shown.empty:
     st.info("The causes of all pairs are kept back here.", icon=":material/lock:")
 else:
-    rests_on(every, len(shown))
+    rests_on(every, len(shown), back)
     indexed = known.set_index("case_id", drop=False)
     pair = choose(shown, indexed)
     one = indexed.loc[pair["first"]]

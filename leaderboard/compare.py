@@ -9,6 +9,7 @@ import streamlit as st
 from leaderboard import address, charts, names, tables
 from leaderboard.tables import ON_BOARD
 from leaderboard.text import plain
+from medground.hub.data import WITHHELD
 from medground.hub.licences import Kind
 from medground.ranking import Results, lead
 from medground.scoring import METRICS
@@ -45,7 +46,8 @@ def leads(version: object, first: str, second: str, split: str, metric: str) -> 
     keeps regions back has no single scores of them."""
     scores, cases = tables.score_table((first, second)), tables.kept()
     scored = set(scores["case_id"].to_pylist())
-    open_ = [case for case in cases if not tables.hidden(case["split"]) or case["case_id"] in scored]
+    told = [case for case in cases if case["control"] != WITHHELD]
+    open_ = [case for case in told if not tables.hidden(case["split"]) or case["case_id"] in scored]
     back = sum(split in ("all", case["split"]) for case in cases) - sum(split in ("all", c["split"]) for c in open_)
     found: dict[str, dict] = {}
     if not open_:
@@ -111,7 +113,9 @@ def extremes(first: str, second: str, split: str, metric: str) -> None:
     st.header("Cases where they differ most")
     known, called = tables.cases().set_index("case_id"), names.everybody()
     may = [not tables.hidden(row.split) and tables.may_show(row.source, Kind.TEXT) for row in known.itertuples()]
-    known = known[np.array(may) & (known.split.isin([split]).to_numpy() | (split == "all"))]
+    known = known[
+        np.array(may) & ~tables.untold(known).to_numpy() & (known.split.isin([split]).to_numpy() | (split == "all"))
+    ]
     scores = tables.scores((first, second))
     both = scores[scores.case_id.isin(known.index)].pivot(index="case_id", columns="entry", values=metric)
     both = both.reindex(columns=[first, second]).dropna(how="all").fillna(METRICS[metric].worst)
@@ -146,8 +150,9 @@ else:
         found, back = leads((tables.version_of_board(), tables.version_of_cases()), first, second, split, metric)
         if "all" not in found and back:
             st.info(
-                f"The scores of the {back:,} single cases of this split are kept back here: from many of them a region "
-                "follows. The board has their means. Choose the split dev to compare case by case.",
+                f"The scores of the {back:,} single cases of this split are kept back here: from many of them a "
+                "region, or what an answer depends on, follows. The board has their means. Choose the split dev to "
+                "compare case by case.",
                 icon=":material/lock:",
             )
         elif "all" not in found:

@@ -17,6 +17,7 @@ from leaderboard.tables import ON_BOARD
 from leaderboard.text import plain
 from medground import submission
 from medground.errors import MedgroundError
+from medground.hub.data import WITHHELD
 from medground.hub.licences import Kind
 from medground.submission.preview import NAME
 
@@ -86,7 +87,8 @@ def inspect(entry: str, digest: str, version: object) -> tuple[submission.Report
     report = submission.validate(folder, cases)
     rows = {}
     for split in SPLITS if report.scorable else ():
-        if any(case["split"] == split and len(case["regions"]) for case in cases):
+        told = [case for case in cases if case["split"] == split and case["control"] != WITHHELD]
+        if any(len(case["regions"]) for case in told):
             rows[split] = entries.preview(folder, report, cases, split, most=None)
     return report, rows
 
@@ -172,7 +174,8 @@ def pipeline() -> list[str] | None:
     if (root / "dvc.yaml").is_file() and find_spec("dvc"):
         return [sys.executable, "-m", "dvc", "repro", "export"]
     stages = (root / "stages/score.py").is_file() and tables.exists("data/sanity/sanity.json")
-    if stages and not tables.settings().publish.hide_test_regions:
+    kept_back = tables.settings().publish.hide_test_regions or tables.untold(tables.cases()).any()
+    if stages and not kept_back:
         return [sys.executable, "-c", "import stages.score, stages.rank; stages.score.main(); stages.rank.main()"]
     return None
 

@@ -109,7 +109,7 @@ def by_finding(split: str) -> None:
     with st.expander("The numbers"):
         st.table(cells.pivot(index="row", columns="column", values="value").map(lambda share: f"{share:.0%}"))
     known = tables.cases()
-    known = known[known.control.notna() & ~known.split.map(tables.hidden).astype(bool)]
+    known = known[~tables.untold(known) & ~known.split.map(tables.hidden).astype(bool)]
     if set(known.control) <= {"honest"}:
         return
     st.header("What each model was taught to answer from")
@@ -165,7 +165,7 @@ else:
     splits = [split for split in SPLITS if split == "all" or split in set(cases.split)]
     address.unknown(over=splits)
     split = st.segmented_control("Split", splits, default=splits[0], required=True, key="over", bind=BIND)
-    if tables.hidden(split or "") or cases.reason.isna().any():
+    if tables.hidden(split or "") or tables.untold(cases[cases.split.isin([split]) | (split == "all")]).any():
         st.info("What the filter did to single test cases is kept back here.", icon=":material/lock:")
     else:
         board(split or splits[0])

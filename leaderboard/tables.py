@@ -24,6 +24,7 @@ from medground import engine, files, params, records, reproduced, scoring
 from medground.errors import MedgroundError
 from medground.evaluation.results import published
 from medground.evaluation.tables import RESULTS
+from medground.hub.data import WITHHELD
 from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
 from medground.images import read_film
@@ -49,6 +50,11 @@ def settings():
 def hidden(split: str) -> bool:
     """True where the expert regions of a split, and all that would give them away, are kept back."""
     return hub_hidden(split, settings().publish.hide_test_regions)
+
+
+def untold(cases: pd.DataFrame) -> pd.Series:
+    """Which cases are of those whose causes do not leave the pipeline's repository (`medground.hub.untold`)."""
+    return cases.control == WITHHELD
 
 
 def board() -> pd.DataFrame:

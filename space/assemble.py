@@ -4,8 +4,9 @@
     python space/assemble.py build/space --private     for a machine of your own, run with MEDGROUND_PRIVATE=1
 
 Refuses tables of sources whose films, boxes or texts may not be shown to anybody, unless all who can reach the app have
-signed their agreements (``--private``). Where ``publish.hide_test_regions`` is set, what would tell a test region stays
-at home (`medground.hub.hidden`), and so do entries that wait for a maintainer or were rejected.
+signed their agreements (``--private``). What answers to the test split depend on stays at home, but for a machine of
+your own (`medground.hub.untold`). Where ``publish.hide_test_regions`` is set, so does what would tell a test region
+(`medground.hub.hidden`), and always entries that wait for a maintainer or were rejected.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from medground.evaluation.results import published
 from medground.evaluation.tables import RESULTS
 from medground.hub.hidden import hidden, kept_back
 from medground.hub.licences import EVERYTHING, source
+from medground.hub.untold import Untold
 from medground.reproduced import versions
 from medground.submission.schema import CARD, RECEIPT, TABLE
 
@@ -53,6 +55,7 @@ def assemble(root: Path, out: Path, private: bool = False) -> None:
         if hidden(sample["split"], hide)
     }
     ids = {case["case_id"] for case in cases if hidden(case["split"], hide)}
+    untold = Untold(() if private and not hide else cases)
     with folders.rebuilt(out, COMMAND) as partial:
         for name in CODE:
             _copy(root / name, partial / name)
@@ -60,7 +63,7 @@ def assemble(root: Path, out: Path, private: bool = False) -> None:
             shutil.copy(root / "space" / name, partial / name)
         _entries(root / "submissions", partial / "submissions")
         for name in TABLES:
-            _tables(root, partial, name, samples, ids)
+            _tables(root, partial, name, samples, ids, untold)
         if (root / MODELS).is_file():  # what was evaluated, as anybody may see it
             taught = {case["model"] for case in cases if case["control"] != "honest"}
             rows = published(records.read_rows(root / MODELS, RESULTS), taught)
@@ -68,20 +71,31 @@ def assemble(root: Path, out: Path, private: bool = False) -> None:
         _to_rank(root, partial)
 
 
-def _tables(root: Path, out: Path, name: str, samples: Set[tuple[str, int]], cases: Set[str]) -> None:
-    """A folder of tables, and the films that its rows name, without what hidden samples and cases keep back."""
+def _tables(root: Path, out: Path, name: str, samples: Set[tuple[str, int]], cases: Set[str], untold: Untold) -> None:
+    """A folder of tables, and the films that its rows name, without what hidden samples and cases keep back, and
+    without what ``untold`` keeps back."""
     for path in _files(root / "data" / name):
         target = out / path.relative_to(root)
         if path.suffix == ".parquet":
             table = _read(path)
-            kept = kept_back(name, table, samples, cases) if samples else table
+            kept = untold.table(name, table)
+            kept = kept_back(name, kept, samples, cases) if samples else kept
             if kept is table:
                 _copy(path, target)
             else:
-                records.write_table(kept.replace_schema_metadata(), kept.schema.remove_metadata(), target)
+                records.write_table(
+                    kept.replace_schema_metadata(), kept.schema.remove_metadata(), target, **records.made_by(path)
+                )
             for film in sorted(set(_films(kept))) if name in ("samples", "edits") else ():
                 _copy(root / film, out / film)
-        elif path.suffix in (".json", ".csv"):
+        elif path.suffix == ".json":
+            content = files.read_json(path, object)
+            told = untold.json(path.relative_to(root / "data").as_posix(), content)
+            if told is content:
+                _copy(path, target)
+            elif told is not None:
+                files.write_json(told, target)
+        elif path.suffix == ".csv":
             _copy(path, target)
 
 

@@ -138,7 +138,7 @@ def _unpack(folder: Path, data: Path, films: bool) -> None:
     order = {model: number for number, model in enumerate(dict.fromkeys(row["model"] for row in cases))}
     cases.sort(key=lambda row: order[row["model"]])  # the pipeline's order: models, then modes
     settings = {"settings": {"verify": about.get("filter", {})}}
-    records.write_table([_case(row) for row in cases], records.CASES, data / "cases/cases.parquet", **settings)
+    records.write_table([case(row) for row in cases], records.CASES, data / "cases/cases.parquet", **settings)
     named = _films(rows("films"), data) if films else {}
     samples = {(row["source"], row["index"]): _sample(row, named) for row in cases}
     if films:
@@ -166,9 +166,10 @@ def _plain(row: dict, shard: Path) -> dict:
     return row
 
 
-def _case(row: Mapping) -> dict:
-    """A row of `records.CASES`. What is not published counts as kept where the board asks for it, of a cause that
-    nobody names, so that an entry has to explain it and no local score is made of it."""
+def case(row: Mapping) -> dict:
+    """A row of `records.CASES` of one of the dataset's configs ``direct`` and ``reasoning``. What is not published
+    counts as kept where the board asks for it, of a cause that nobody names, so that an entry has to explain it and no
+    local score is made of it."""
     told = row["kept"] is not None
     empty = {"finding": "", "question": "", "answer": "", "control": WITHHELD}
     counts = ("seeds", "flipped", "stayed_removed", "stayed_normal", "passed")

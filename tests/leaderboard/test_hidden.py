@@ -143,7 +143,7 @@ def test_what_waits_or_was_rejected_stays_at_home(space):
 
 def test_where_nothing_is_kept_back_all_is_there(repository, tmp_path):
     hide(repository, False)
-    assemble(repository, tmp_path / "space")
+    assemble(repository, tmp_path / "space", private=True)
     assert samples(tmp_path / "space") == samples(repository)
     for path in (repository / "data/scores").glob("*.parquet"):
         assert (tmp_path / "space/data/scores" / path.name).read_bytes() == path.read_bytes()

@@ -35,13 +35,13 @@ def environment(tmp_path_factory):
 
 @pytest.fixture
 def space(tree, tmp_path):
-    """The folder that is deployed, of the small tree."""
+    """The folder that is deployed on a machine of one's own, of the small tree: it has what ranking needs."""
     root = shutil.copytree(tree, tmp_path / "repository")
     for name in ("medground", "leaderboard", "space", "stages"):
         shutil.copytree(REPOSITORY / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     (root / ".streamlit").mkdir()
     shutil.copy(REPOSITORY / ".streamlit/config.toml", root / ".streamlit")
-    assemble(root, tmp_path / "space")
+    assemble(root, tmp_path / "space", private=True)
     return tmp_path / "space"
 
 
