@@ -69,6 +69,20 @@ def film_size(path: Path | str) -> tuple[int, int]:
     return width, height
 
 
+def takes_long(path: Path | str) -> bool:
+    """Whether a film is DICOM or JPEG 2000, which take far longer to decode than a PNG of the same pixels.
+
+    Raises MedgroundError as `read_film` does where there is no film.
+    """
+    path = Path(path)
+    _check_file(path)
+    if _is_dicom(path):
+        return True
+    with open(path, "rb") as file:
+        start = file.read(12)
+    return start.startswith((b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  "))
+
+
 def png(film: np.ndarray) -> bytes:
     """A uint8 film ``[h, w]`` as gray PNG."""
     buffer = io.BytesIO()

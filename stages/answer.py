@@ -33,8 +33,7 @@ def main() -> None:
         for edit in records.read_rows(tables[1], records.EDITS):
             edits.setdefault(edit["index"], []).append(edit)
         for sample in records.read_rows(tables[0], records.SAMPLES):
-            questions += [(mode, sample, edits[sample["index"]]) for mode in p.modes]
-    questions.sort(key=lambda question: question[0])  # a batch is of one mode: its answers are of one length
+            questions += [(mode, sample, edits[sample["index"]]) for mode in p.modes]  # neighbours: one film
     out = Path(f"data/answers/{model}.parquet")
     names = {(mode, sample["source"], sample["index"]): _name(model, mode, sample) for mode, sample, _ in questions}
     told = {"model": model, "weights": contents(model), "answer": vars(p.answer), "canvas": vars(p.canvas)}
@@ -46,8 +45,9 @@ def main() -> None:
         of=lambda row: names.get((row["mode"], row["source"], row["index"])),  # None: no longer asked
         out=out,
         schema=records.ANSWERS,
+        sort_by=["mode"],
         settings={"settings": {"revision": revision(model)}},
-        **engine.options(p, [], code=WORK, **told) | {"batch_size": p.answer.batch_size},
+        **engine.options(p, [], code=WORK, **told) | {"batch_size": len(p.modes) * p.answer.batch_size},
     )
     verdicts = Counter((a["mode"], a["edit"], a["verdict"]) for a in records.read_rows(out, records.ANSWERS))
     for (mode, edit, verdict), count in sorted(verdicts.items()):

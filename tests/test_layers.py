@@ -34,6 +34,7 @@ GROUND = {
     "records",
     "images",
     "thumbnail",
+    "films",
     "geometry",
     "params",
     "errors",

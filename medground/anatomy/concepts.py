@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import films
 from ..errors import MedgroundError
 from ..geometry import Box, Letterbox, area, box_of, intersect
-from ..images import read_film
 from .references import References
 from .registration import SIDE, Registration
 from .transfer import Located, Locator
@@ -33,9 +33,9 @@ class LocateTask:
     def __call__(self, samples: list[dict]) -> list[dict]:
         """Raises MedgroundError naming the film on which nothing can be found."""
         names = list(dict.fromkeys(sample["film"] for sample in samples))
-        films = [read_film(name) for name in names]
-        transferred = [self._transferred(*named) for named in zip(names, films, strict=True)]
-        found = dict(zip(names, self._locator.tightened(films, transferred), strict=True))
+        images = [films.read(name) for name in names]
+        transferred = [self._transferred(*named) for named in zip(names, images, strict=True)]
+        found = dict(zip(names, self._locator.tightened(images, transferred), strict=True))
         return [
             {**_key(s), "concept": c, "box": box, "reference": name, "cost": cost}
             for s in samples for c, box, name, cost in found[s["film"]]

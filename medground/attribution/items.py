@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from .. import records
+from .. import films, records
 from ..errors import MedgroundError
 from ..geometry import Box
-from ..images import read_film
 from .method import Item, Method
 from .prior import Prior, lungs_of
 
@@ -83,11 +82,11 @@ class Items:
     def __call__(self, case: dict) -> Item:
         """The item of a case; MedgroundError names the case whose sample or concepts are missing."""
         source, index = case["source"], case["index"]
-        film = read_film(self.film(case))
+        film = films.read(self.film(case))
         concepts = self._boxes.get((source, index), []) if self.concepts else []
         if self.concepts and not concepts:
             raise MedgroundError(f"case {case['case_id']} is not in {self._concepts_table}; run `dvc repro`")
-        normal = self._normal.draw(film) if self.normal else None
+        normal = films.drawn(film, self._normal.draw) if self.normal else None
         prior = self._prior.box(case, film.shape[1], film.shape[0]) if self.prior else None
         said = case["question"], case["answer"], case["finding"]
         labels = self._sample(case)["labels"] or "finding"

@@ -29,8 +29,8 @@ from torch.nn.functional import max_pool2d
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from ..errors import MedgroundError
+from ..films import read
 from ..geometry import Box, Letterbox, as_box
-from ..images import read_film
 from ..params import Params
 from . import EDITS, edit_row
 from .twin import blend, region_weight
@@ -72,7 +72,7 @@ class RadEditor:
         return RadEdit.load(**{k: v for k, v in self.settings.items() if k not in ("batch_size", "redraw")})
 
     def _edit(self, jobs: list[tuple[dict, int]]) -> list[dict]:
-        sheets = [Sheet.of(read_film(s["film"]), s["regions"], self.band, self._model.size) for s, _ in jobs]
+        sheets = [Sheet.of(read(s["film"]), s["regions"], self.band, self._model.size) for s, _ in jobs]
         films = np.stack([sheet.canvas for sheet in sheets])
         edited = self._model.edit(
             films,

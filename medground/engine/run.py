@@ -60,6 +60,8 @@ class Table:
     #: rows of an item are used again whatever other items there are.
     content: Callable[[Any], str] | None = None
     of: Callable[[dict], str] | None = None
+    #: Columns by which the rows are sorted in the end; rows that are alike there stay in the order of their items.
+    sort_by: Sequence[str] = ()
 
     @cached_property
     def keys(self) -> list[str]:
@@ -132,6 +134,8 @@ class Table:
         for leftover in _beside(named) - named:
             leftover.unlink()
         rows = pa.concat_tables(parts) if parts else self._part_schema.empty_table()
+        if self.sort_by:  # Arrow's sort is stable
+            rows = rows.take(pc.sort_indices(rows, [(column, "ascending") for column in self.sort_by]))
         records.write_table(rows.select(self.schema.names), self.schema, self.out, **self.settings)
         if absent := [path for path in named if not path.is_file()]:
             raise MedgroundError(f"{self.out} names {absent[0]}, which is not there; run the same command again")
@@ -221,7 +225,7 @@ def map(
     Finished batches are kept under ``.progress/``, so that an interrupted run goes on where it stopped and a finished
     one costs nothing again; kept batches of another fingerprint are dropped. ``name`` is ``local`` or ``ray`` and
     ``workers`` the number of processes (0: one a GPU, else one a core; 1: this one); the table does not depend on them.
-    ``fn`` must pickle. ``about`` is ``batch_size``, ``fingerprint`` and ``settings`` of `Table`.
+    ``fn`` must pickle. ``about`` is what else `Table` takes, such as ``batch_size`` and ``fingerprint``.
 
     An item for which ``fn`` raises, or over which its workers die, is passed over and the rest is finished; then a
     MedgroundError names each with its reason. The next run tries those alone. The batch that an item was in is halved
@@ -235,7 +239,8 @@ def map_tables(
 ) -> None:
     """Several tables as `map` makes one, by the same processes, so that what these load they load once.
 
-    A batch holds items of one table, and a table is written when its last batch is done.
+    A batch holds items of one table, and a table is written when its last batch is done. The first batches of all
+    tables come first, then the second ones, and so on: what tables have to say about the same items, they say in turn.
     """
     if name not in EXECUTORS:
         raise MedgroundError(f"engine.name is {name!r}; known: {', '.join(EXECUTORS)}")
@@ -254,19 +259,20 @@ class _Work:
 
     def __init__(self, tables: Sequence[Table], bar: Progress) -> None:
         self.tables, self.bar = tables, bar
-        self.jobs: deque[Job] = deque()  # executors take from the left
+        jobs: list[Job] = []
         self.left: list[int] = []  # jobs of each table that are not done
         self.failed: dict[int, list[dict]] = {}
         self.went_well = False
         self.tasks = []
         for number, table in enumerate(tables):
             spans = table.begin()
-            self.jobs += [Job(number, start, stop, list(table.items[start:stop])) for start, stop in spans]
+            jobs += [Job(number, start, stop, list(table.items[start:stop])) for start, stop in spans]
             self.left.append(len(spans))
             done = len(table.items) - sum(stop - start for start, stop in spans)
             self.tasks.append(bar.add_task(str(table.out), total=len(table.items), completed=done))
             if not spans:
                 table.finish()
+        self.jobs = deque(sorted(jobs, key=lambda job: job.start))  # executors take from the left
 
     def take(self, job: Job, result: list[dict] | Failure) -> None:
         """Keep what a job gave, or go on without."""

@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from ..errors import MedgroundError
+from ..films import drawn
 from ..geometry import Letterbox
 from .checkpoints import Published
 from .head import in_float32
@@ -205,10 +206,12 @@ class LVLM(ABC):
         letterbox = self.letterbox(width, height)
         if protocol == "published":
             size = letterbox.width, letterbox.height
-            drawn = [np.asarray(Image.fromarray(film).resize(size, self._resample)) for film in films]
+            how: tuple = (size, self._resample)
+            images = [drawn(film, lambda film: _resized(film, *how), how) for film in films]
         else:
-            drawn = [self._drawn(film, letterbox) for film in films]
-        return torch.from_numpy(np.stack(drawn)).to(self.device).float() / 255
+            how = letterbox, self.most_pixels
+            images = [drawn(film, lambda film: self._drawn(film, letterbox), how) for film in films]
+        return torch.from_numpy(np.stack(images)).to(self.device).float() / 255
 
     def _drawn(self, film: np.ndarray, letterbox: Letterbox) -> np.ndarray:
         height, width = film.shape
@@ -298,14 +301,18 @@ class LVLM(ABC):
         Greedy means that the likeliest token is written, whatever the checkpoint's generation settings say. Under
         ``published`` these stay as they are (Qwen's repetition penalty bends margins and answers), films are resized as
         `canvas` says, and verdicts are read by the paper's rule.
-        ``prompts`` are one for each film; an answer ends after ``max_new_tokens`` at the latest; ``batch_size`` films
-        are asked at a time, fewer where memory is short; ``protocol`` decides how films are drawn and verdicts are
-        read.
+        ``films`` may be read when they are looked at; ``prompts`` are one for each; an answer ends after
+        ``max_new_tokens`` at the latest; ``batch_size`` films are asked at a time, fewer where memory is short;
+        ``protocol`` decides how films are drawn and verdicts are read.
         """
-        pairs = list(zip(films, prompts, strict=True))
+        if len(films) != len(prompts):
+            raise ValueError(f"{len(films)} films and {len(prompts)} prompts")
+
+        def batch(some: Sequence[int]) -> list[Answer]:
+            return self._answer_batch([(films[n], prompts[n]) for n in some], max_new_tokens, protocol)
+
         with torch.inference_mode():
-            batches = self.chunked(lambda some: self._answer_batch(some, max_new_tokens, protocol), pairs, batch_size)
-            return [answer for batch in batches for answer in batch]
+            return [answer for done in self.chunked(batch, range(len(films)), batch_size) for answer in done]
 
     @contextmanager
     def eager(self) -> Iterator[None]:
@@ -447,6 +454,10 @@ class LVLM(ABC):
     def normalised(self, canvas: Tensor) -> Tensor:
         """Canvases ``[B, h, w]`` with the image processor's mean and deviation: ``[B, 3, h, w]``."""
         return (canvas[:, None] - self._mean) / self._std
+
+
+def _resized(film: np.ndarray, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
+    return np.asarray(Image.fromarray(film).resize(size, resample))
 
 
 def _no_room(error: RuntimeError) -> bool:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import records
 from ..errors import MedgroundError
+from ..files import replacing
 
 BATCH = 16  # rows held at once: 64 MB of 1024 x 1024 maps
 COLUMNS = ("case_id", "grid", "grid_height", "grid_width", "extent", "boxes", "seconds")
@@ -72,10 +75,13 @@ def dataset_version(cases: Sequence[Mapping]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
-def read_attributions(path: Path | str, columns: Sequence[str] = COLUMNS) -> Iterator[dict]:
+def read_attributions(
+    path: Path | str, columns: Sequence[str] = COLUMNS, only: Collection[str] | None = None
+) -> Iterator[dict]:
     """The rows of a table of attributions, their grids as flat float arrays, without ever holding many.
 
-    ``columns`` are those to read, where the table has them.
+    ``columns`` are those to read, where the table has them; ``only`` the cases whose rows are read, all if it is not
+    given. Row groups without any of these are not decoded.
 
     Raises MedgroundError where the file is not Parquet.
     ``path`` is that of a Parquet file.
@@ -83,10 +89,44 @@ def read_attributions(path: Path | str, columns: Sequence[str] = COLUMNS) -> Ite
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file:
             present = [name for name in columns if name in file.schema_arrow.names]
-            for batch in file.iter_batches(BATCH, columns=present, use_threads=False):
-                yield from _rows(batch)
+            groups = None if only is None else _groups(file, only)
+            for batch in file.iter_batches(BATCH, columns=present, row_groups=groups, use_threads=False):
+                yield from _rows(batch if only is None else _of_cases(batch, only))
     except (pa.ArrowException, OSError) as error:
         raise MedgroundError(f"{path} is not a readable Parquet file ({error}); write it again") from None
+
+
+def take_attributions(path: Path | str, cases: Collection[str], out: Path) -> None:
+    """Write the rows of ``cases`` in a table of attributions as another one, in its order, each as a row group.
+
+    ``path`` is read once, ``out`` written whole or not at all. Raises MedgroundError as `read_attributions` does.
+    """
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as file:
+            present = [name for name in COLUMNS if name in file.schema_arrow.names]
+            schema = pa.schema([file.schema_arrow.field(name) for name in present])
+            with replacing(out) as partial, pq.ParquetWriter(partial, schema, write_page_checksum=True) as writer:
+                for batch in file.iter_batches(BATCH, columns=present, use_threads=False):
+                    if found := _of_cases(batch, cases):
+                        writer.write_table(pa.table(found.select(present)), row_group_size=1)
+    except (pa.ArrowException, OSError) as error:
+        raise MedgroundError(f"{path} is not a readable Parquet file ({error}); write it again") from None
+
+
+def _groups(file: pq.ParquetFile, cases: Collection[str]) -> list[int]:
+    """The row groups that have a row of one of the cases."""
+    known = _is_of(file.read(["case_id"], use_threads=False)["case_id"], cases).to_numpy()
+    sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    ends = np.cumsum([0, *sizes])
+    return [number for number in range(len(sizes)) if known[ends[number] : ends[number + 1]].any()]
+
+
+def _of_cases(batch: pa.RecordBatch, cases: Collection[str]) -> pa.RecordBatch:
+    return batch.filter(_is_of(batch["case_id"], cases))
+
+
+def _is_of(column: pa.Array | pa.ChunkedArray, cases: Collection[str]) -> pa.Array | pa.ChunkedArray:
+    return pc.is_in(column, pa.array(list(cases), column.type))
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict]:

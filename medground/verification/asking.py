@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from .. import films
 from ..geometry import Letterbox
-from ..images import read_film
 from ..lvlm.prompts import prompt
 from .causes import probes
 from .gates import is_right
 
 PUBLISHED_SIDE = 224  # pixels of an edited film in the paper
+Asked = tuple[str, dict, str, int, str]  # mode, sample, edit, seed, path
 
 
 def probe_edits(sample: dict) -> list[dict]:
@@ -23,7 +25,10 @@ def probe_edits(sample: dict) -> list[dict]:
 
 @dataclass
 class AnswerTask:
-    """Questions ``(mode, sample, edits)`` in, rows of ``records.ANSWERS`` out.
+    """Questions ``(mode, sample, edits)`` in, rows of ``records.ANSWERS`` out: those of a question together, in order.
+
+    All films come first, then all edits, ``batch_size`` of one mode at a time; a film or an edit is decoded once for
+    all modes.
 
     After a right answer the model is asked about the edits and, where the parts of the film are known, about the films
     without each and with each alone. After a wrong answer it is not asked again: whatever it said to the edits, such a
@@ -57,14 +62,22 @@ class AnswerTask:
         return load_lvlm(self.model, most_pixels=self.most_pixels)
 
     def _shown(self, edit: str, path: str) -> np.ndarray:
-        film = read_film(path)
+        film = films.read(path)
         if self.protocol != "published" or edit == "original":
             return film
         return Letterbox.fit(film.shape[1], film.shape[0], PUBLISHED_SIDE).apply(film)
 
-    def _ask(self, asked: list[tuple[str, dict, str, int, str]]) -> list[dict]:
+    def _ask(self, asked: list[Asked]) -> list[dict]:
+        """The rows of what is asked, in its order; one mode after another, since its answers are of one length."""
+        rows: dict[int, dict] = {}
+        for mode in dict.fromkeys(mode for mode, *_ in asked):
+            places = [place for place, (own, *_) in enumerate(asked) if own == mode]
+            rows |= zip(places, self._ask_alike([asked[place] for place in places]), strict=True)
+        return [rows[place] for place in range(len(asked))]
+
+    def _ask_alike(self, asked: list[Asked]) -> list[dict]:
         answers = self._lvlm.answer(
-            [self._shown(edit, path) for *_, edit, _, path in asked],
+            _Shown(self, asked),
             [prompt(sample["question"], mode) for mode, sample, *_ in asked],
             max_new_tokens=self.max_new_tokens,
             batch_size=self.batch_size,
@@ -84,3 +97,17 @@ class AnswerTask:
             }
             for (mode, sample, edit, seed, _), answer in zip(asked, answers, strict=True)
         ]
+
+
+class _Shown(Sequence[np.ndarray]):
+    """The films that are asked about, each read when it is looked at."""
+
+    def __init__(self, task: AnswerTask, asked: list[Asked]):
+        self._task, self._asked = task, asked
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def __getitem__(self, place):
+        *_, edit, _, path = self._asked[place]
+        return self._task._shown(edit, path)

@@ -140,6 +140,33 @@ def test_tables_are_written_as_they_are_done_and_an_interruption_keeps_them(tmp_
     assert calls(tmp_path) == dict.fromkeys(range(8), 1)
 
 
+def test_rows_are_sorted_as_the_table_says_and_else_stay_in_the_order_of_the_items(run):
+    items = [3, -3, 2, -2, 1, -1, -5, 5]
+    rows = [{"item": item, "square": item**2} for item in items]
+    for workers in (1, 2):
+        made = run(items=items, sort_by=["square"], batch_size=2, workers=workers, fingerprint=str(workers))
+        assert made == sorted(rows, key=lambda row: row["square"]) and made != rows
+
+
+def test_tables_say_in_turn_what_they_have_to_say_about_the_same_items(tmp_path, monkeypatch):
+    """So that what is read for an item by one is still at hand for the next."""
+    monkeypatch.chdir(tmp_path)
+    order = []
+
+    def work(items):
+        order.append(items)
+        return [{"item": item, "square": item**2} for _, item in items]
+
+    tables = [
+        engine.Table(f"{name}.parquet", [(name, n) for n in range(count)], str, SCHEMA, 2)
+        for name, count in (("a", 5), ("b", 3))
+    ]
+    engine.map_tables(work, tables, workers=1)
+    assert [(items[0][0], [n for _, n in items]) for items in order] == [
+        ("a", [0, 1]), ("b", [0, 1]), ("a", [2, 3]), ("b", [2]), ("a", [4]),
+    ]  # fmt: skip
+
+
 def test_no_items_make_an_empty_table(run):
     assert run(items=[]) == []
 

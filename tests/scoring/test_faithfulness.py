@@ -18,6 +18,7 @@ from medground.attribution.method import Attribution
 from medground.geometry import Letterbox
 from medground.images import write_film
 from medground.lvlm.base import Text
+from medground.scoring import tables as tables_module
 from medground.scoring.entries import Entry
 from medground.scoring.faithfulness import faithfulness, measured_cases, removed
 
@@ -197,7 +198,7 @@ def test_an_interrupted_run_goes_on(bench, monkeypatch):
 
     def dies_at(number):
         def work(self, cases):
-            asked.append(cases[0]["case_id"][-1])
+            asked.append(cases[0][0][:2] + cases[0][1]["case_id"][-1])
             if len(asked) == number:
                 raise KeyboardInterrupt
             return call(self, cases)
@@ -209,16 +210,28 @@ def test_an_interrupted_run_goes_on(bench, monkeypatch):
         measure(bench.entries, bench.cases, bench.params, bench.out)
     monkeypatch.setattr(Measure, "__call__", dies_at(0))
     measure(bench.entries, bench.cases, bench.params, bench.out)
-    assert asked == ["0", "1", "2", "2", "0", "1", "2"]
+    assert asked == ["go0", "ga0", "go1", "go1", "ga1", "go2", "ga2"]  # an interruption costs the batch that it hit
     assert len(records.read_rows(bench.out, records.FAITHFULNESS)) == 6
 
 
 def test_another_entry_costs_only_itself(bench, monkeypatch):
     asked, call = [], Measure.__call__
-    monkeypatch.setattr(Measure, "__call__", lambda self, cases: asked.append(self.entry) or call(self, cases))
+    monkeypatch.setattr(Measure, "__call__", lambda self, jobs: asked.append(jobs[0][0]) or call(self, jobs))
     measure(bench.entries[:1], bench.cases, bench.params, bench.out)
     measure(bench.entries, bench.cases, bench.params, bench.out)
     assert asked == ["good", "gaps"]
+
+
+def test_a_table_is_read_once_and_a_batch_decodes_its_own_rows_alone(bench, monkeypatch):
+    monkeypatch.setattr(module, "BATCH", 1)
+    taken, read, take = [], [], module.take_attributions
+    monkeypatch.setattr(module, "take_attributions", lambda *a: taken.append(a[0].name) or take(*a))
+    rows = tables_module._rows
+    monkeypatch.setattr(tables_module, "_rows", lambda batch: read.append(len(batch)) or rows(batch))
+    measure(bench.entries, bench.cases, bench.params, bench.out)
+    assert taken == ["good.parquet", "gaps.parquet"]
+    assert sum(read) == 6  # each of the six rows once, whatever the batches
+    assert not [path for path in Path(".progress/faithfulness").iterdir() if path.is_dir()]  # nothing is left of it
 
 
 def test_the_stage_leaves_torch_to_its_workers():

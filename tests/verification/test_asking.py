@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import groupby
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from medground import records
+from medground import films as decoded
+from medground import images, records
 from medground.geometry import Letterbox
 from medground.images import write_film
 from medground.lvlm.prompts import prompt
@@ -126,3 +129,22 @@ def test_where_the_parts_are_known_films_without_and_with_each_alone_are_asked_a
     assert [row["edit"] for row in rows] == ["original", *(edit["edit"] for edit in edits(tmp_path)), *probes]
     assert {row["seed"] for row in rows[1:]} == {0}
     assert probe_edits(sample(tmp_path, 1, "bright")) == []
+
+
+def test_one_film_is_decoded_once_for_both_modes_and_rows_are_those_of_one_question_at_a_time(
+    tmp_path, films, monkeypatch
+):
+    samples = [sample(tmp_path, 1, "bright"), sample(tmp_path, 2, "dark"), sample(tmp_path, 3, "normal")]
+    questions = [(mode, one, edits(tmp_path)) for one in samples for mode in ("direct", "reasoning")]
+    alone = [row for question in questions for row in task()[0]([question])]
+    reads, read = Counter(), images.read_film
+    monkeypatch.setattr(images, "read_film", lambda path: reads.update([path.name]) or read(path))
+    monkeypatch.setattr(decoded, "read", decoded.Films().read)
+    asking, listener = task()
+    assert asking(questions) == alone
+    assert reads == {f"{name}.png": 1 for name in ("bright", "dark", "removed", "background", "normal")}
+    modes = [next(mode for mode in ("direct", "reasoning") if text == prompt(samples[0]["question"], mode))
+             for _, text, _ in listener.asked]  # fmt: skip
+    assert [(mode, len(list(some))) for mode, some in groupby(modes)] == [
+        ("direct", 3), ("reasoning", 3), ("direct", 6), ("reasoning", 6),
+    ], "originals of a mode, then all edits"  # fmt: skip
