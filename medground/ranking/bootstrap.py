@@ -6,13 +6,14 @@ or ``rng`` what the draws come from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
 import numpy as np
 from scipy.special import ndtr, stdtr, stdtrit
 
 RESAMPLES = 10_000
+_BLOCK = 1 << 20  # draws that are held at once
 LEVEL = 0.95
 
 
@@ -31,14 +32,15 @@ def resample_patients(
     """Means over cases ``[resamples, entries]`` when the patients are drawn with replacement, and how many they are.
 
     ``values`` is ``[entries, cases]``; ``patients`` names the patient of each case. All entries see the same draws,
-    so that differences between columns are paired. A patient's weight is how often it was drawn, hence two matrix
-    products do it all.
+    so that differences between columns are paired. A patient's weight is how often it was drawn, hence a matrix
+    product for every block of draws does it all.
     """
     _, members, cases = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
     starts = np.cumsum(cases) - cases
     sums = np.add.reduceat(values[:, np.argsort(members, kind="stable")], starts, axis=1)
-    draws = rng.multinomial(cases.size, np.full(cases.size, 1 / cases.size), size=resamples).astype(float)
-    return (draws @ sums.T) / (draws @ cases)[:, None], cases.size
+    both = np.concatenate([sums, cases[None]]).T
+    totals = np.concatenate([draws @ both for draws in _draws(cases.size, resamples, rng)])
+    return totals[:, :-1] / totals[:, -1:], cases.size
 
 
 def interval(means: np.ndarray, patients: int, level: float) -> tuple[np.ndarray, np.ndarray]:
@@ -97,17 +99,29 @@ def resample_models(
     _, patient = np.unique(np.asarray(patients), return_inverse=True)
     _, model = np.unique(np.asarray(models), return_inverse=True)
     people, kinds = patient.max() + 1, model.max() + 1
-    drawn_people = rng.multinomial(people, np.full(people, 1 / people), size=resamples).astype(float)
-    drawn_models = rng.multinomial(kinds, np.full(kinds, 1 / kinds), size=resamples).astype(float)
-    total, count = np.zeros((resamples, len(values))), np.zeros(resamples)
-    for kind in range(kinds):
-        of_kind = model == kind
-        sums = np.stack([np.bincount(patient[of_kind], row[of_kind], people) for row in values])
-        weight = drawn_models[:, kind]
-        total += weight[:, None] * (drawn_people @ sums.T)
-        count += weight * (drawn_people @ np.bincount(patient[of_kind], minlength=people))
-    drawn = count > 0  # a draw may leave no case: its models saw none of its patients
-    return total[drawn] / count[drawn, None]
+    rows = [*values, np.ones(model.size)]  # the last row counts the cases
+    place = patient * kinds + model
+    sums = np.stack([np.bincount(place, row, people * kinds).reshape(people, kinds) for row in rows], -1)
+    weights, blocks = np.concatenate(list(_draws(kinds, resamples, rng))), []
+    for draws in _draws(people, resamples, rng):
+        of_models, weights = weights[: len(draws)], weights[len(draws) :]
+        of_people = (draws @ sums.reshape(people, -1)).reshape(len(draws), kinds, -1)
+        blocks.append(np.einsum("rkn,rk->rn", of_people, of_models))
+    totals = np.concatenate(blocks)
+    drawn = totals[:, -1] > 0  # a draw may leave no case: its models saw none of its patients
+    return totals[drawn, :-1] / totals[drawn, -1:]
+
+
+def _draws(units: int, resamples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each of ``units`` was drawn, ``[some, units]`` float64, in blocks that are ``resamples`` in all.
+
+    The draws do not depend on how many a block has.
+    """
+    size = max(1, _BLOCK // units)
+    for start in range(0, resamples, size):
+        rows = min(size, resamples - start)
+        drawn = rng.integers(units, size=(rows, units), dtype=np.int32) + np.arange(rows)[:, None] * units
+        yield np.bincount(drawn.ravel(), minlength=rows * units).reshape(rows, units).astype(float)
 
 
 def paired_errors(means: np.ndarray) -> np.ndarray:

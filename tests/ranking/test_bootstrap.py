@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medground.ranking import paired_difference
+from medground.ranking import bootstrap, paired_difference
 from medground.ranking.bootstrap import interval, paired_p, resample_patients
 
 
@@ -24,6 +24,38 @@ def test_each_resample_is_a_mean_over_whole_patients():
         (2 * a + 0.25 * c) / (2 * a + b + c) for a in range(4) for b in range(4 - a) for c in [3 - a - b]
     }  # fmt: skip
     assert {round(mean, 9) for mean in means[:, 0]} == {round(mean, 9) for mean in possible}
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 10**6])
+def test_a_resample_is_the_mean_over_the_cases_of_the_patients_that_were_drawn(block, monkeypatch):
+    """Whatever is held at once: spelled out case by case, with the draws of the generator."""
+    monkeypatch.setattr(bootstrap, "_BLOCK", block)
+    values, patients = clustered(np.random.default_rng(2), 9, entries=3)
+    means, _ = resample_patients(values, patients, 40, np.random.default_rng(7))
+    drawn = np.random.default_rng(7).integers(9, size=(40, 9), dtype=np.int32)
+    cases = [np.concatenate([np.flatnonzero(patients == patient) for patient in row]) for row in drawn]
+    assert np.allclose(means, [values[:, some].mean(1) for some in cases], rtol=1e-12)
+
+
+def test_a_patient_is_drawn_as_often_as_a_multinomial_says():
+    """Counts of equal draws with replacement are multinomial: mean 1, variance 1 - 1/n, covariance -1/n."""
+    draws = np.concatenate(list(bootstrap._draws(5, 100_000, np.random.default_rng(0))))
+    assert (draws.sum(1) == 5).all()
+    assert np.allclose(np.cov(draws, rowvar=False), np.eye(5) - 0.2, atol=0.02)
+
+
+def test_models_and_patients_are_drawn_independently_and_weigh_by_their_product(monkeypatch):
+    monkeypatch.setattr(bootstrap, "_BLOCK", 20)
+    rng = np.random.default_rng(4)
+    values, patients = clustered(rng, 6, entries=2)
+    models = rng.integers(3, size=len(patients))
+    means = bootstrap.resample_models(values, patients, models, 30, np.random.default_rng(7))
+    again = np.random.default_rng(7)
+    of_models = [np.bincount(row, minlength=3) for row in again.integers(3, size=(30, 3), dtype=np.int32)]
+    of_people = [np.bincount(row, minlength=6) for row in again.integers(6, size=(30, 6), dtype=np.int32)]
+    weights = [people[patients] * kinds[models] for people, kinds in zip(of_people, of_models, strict=True)]
+    expected = [values @ weight / weight.sum() for weight in weights if weight.sum()]
+    assert np.allclose(means, expected, rtol=1e-12)
 
 
 def test_the_same_seed_gives_the_same_resamples():
