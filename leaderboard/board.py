@@ -243,7 +243,7 @@ def by_cause(entries: tuple[str, ...], metric: str, split: str) -> pd.DataFrame:
     """Means of a metric by what caused the answer, of the cases whose cause and scores may be shown."""
     known, kinds = tables.cases(), tables.kinds()
     known = known[known.split.isin([split]) | (split == "all")]
-    known = known[[not tables.hidden(one) for one in known.split]]
+    known = known[~known.split.map(tables.hidden).astype(bool)]
     scores = tables.scores(entries)
     scores = scores[scores.case_id.isin(known.case_id)].assign(column=scores.case_id.map(kinds))
     scores = scores[scores.column.notna() & scores[metric].notna()]

@@ -172,7 +172,8 @@ def explanation(entry, case, film, scale, regions, opacity, scored, score) -> No
     )
     said = ""
     if score is not None:
-        known = [(label, score[key]) for key, label in ON_BOARD.items() if key in ("follows", "iou", "iou_at_area")]
+        shown = [name for name in ("follows", "iou", "iou_at_area") if name in score]  # no pairs, no column follows
+        known = [(label, score[key]) for key, label in ON_BOARD.items() if key in shown]
         said = "; ".join(f"{label} {value:.3f}" for label, value in known if pd.notna(value))
         said += f"; {score.problem}" if pd.notna(score.problem) else ""
     st.image(picture, width="stretch", alt=f"Map of {name}" + (f": {said}" if said else ""))

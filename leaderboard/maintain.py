@@ -115,7 +115,7 @@ def look(entry: str) -> None:
     """Some of an entry's maps beside those of the one that leads, the expert's region in cyan."""
     known = tables.cases()
     known = known[known.kept.fillna(False).astype(bool) & known.film.map(tables.exists)]
-    known = known[[tables.may_show(source, Kind.PIXELS) for source in known.source]]
+    known = known[known.source.map(lambda source: tables.may_show(source, Kind.PIXELS)).astype(bool)]
     some = known.iloc[:: max(1, len(known) // LOOKED_AT)].head(LOOKED_AT)
     leads = next(iter(tables.in_order("test")), None)
     called = names.everybody()

@@ -122,7 +122,7 @@ def pairs() -> pd.DataFrame:
     """The pairs whose causes may be shown: a row each, with the case of either model (``first``, ``second``)."""
     known = cases()
     known = known[known.pair.notna() & known.cause.notna()]
-    known = known[[not hidden(split) for split in known.split]]
+    known = known[~known.split.map(hidden).astype(bool)]
     known = known.assign(other=known.case_id.map(kinds()) != "finding")  # an answer from the finding comes first
     order = ["split", "mode", "finding", "pair", "other", "model"]
     known = known.sort_values(order, ascending=[False, *[True] * 5])

@@ -54,6 +54,24 @@ def test_a_page_opens_with_its_title(root, page):
     assert len(test.title) == 1
 
 
+@pytest.fixture(scope="module")
+def without_causes(tree, tmp_path_factory):
+    """A repository about models of which nobody knows what they answer from, so that there are no pairs."""
+    folder = shutil.copytree(tree, tmp_path_factory.mktemp("published") / "repository")
+    table = folder / "data/cases/cases.parquet"
+    unknown = {"control": "honest", "cause": None, "verified": None, "pair": None}
+    records.write_table([row | unknown for row in records.read_rows(table, records.CASES)], records.CASES, table)
+    rank(folder)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_opens_where_no_causes_are_known(without_causes, monkeypatch, page):
+    monkeypatch.setenv("MEDGROUND_ROOT", str(without_causes))
+    test = show(page)
+    assert not test.exception and not test.error
+
+
 def test_the_app_opens_on_the_board(root):
     test = AppTest.from_file(str(REPOSITORY / "leaderboard/app.py"), default_timeout=60).run()
     assert test.title[0].value == QUESTION and not test.exception
