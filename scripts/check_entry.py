@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import html
+import io
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from medground import folders
@@ -84,13 +86,15 @@ def extract(found: dict[str, dict[str, str]], out: Path, repository: Path = Path
 def judged(folder: Path, data: Path) -> tuple[bool, str]:
     """Whether an entry is valid and may be published, and a report in Markdown that holds its texts as text."""
     from medground.hub.pull_request import check
-    from medground.submission.preview import against_board
+    from medground.ranking.show import show
+    from medground.submission.preview import NAME, against_board
 
     report, rows = against_board(folder, data, "dev")
-    lines = [report.text()]
-    for row in rows:
-        interval = f"[{row['iou_low']:.3f}, {row['iou_high']:.3f}]"
-        lines.append(f"{row['rank']:>3}  {row['entry']:<40} IoU {row['iou']:.3f} {interval}")
+    board = io.StringIO()
+    if rows:
+        with redirect_stdout(board):
+            show(rows, marked=NAME)
+    lines = [report.text(), board.getvalue()]
     valid = report.valid
     if valid:
         try:

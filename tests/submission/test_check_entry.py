@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from medground.errors import MedgroundError
+from tests.leaderboard import fixture
 
 REPOSITORY = Path(__file__).parents[2]
 script = runpy.run_path(str(REPOSITORY / "scripts/check_entry.py"))
@@ -201,11 +202,30 @@ def test_what_an_entry_says_is_text_in_the_report(monkeypatch, tmp_path):
     assert not valid and "<script>" not in text and text.count("</pre>") == 1
 
 
+@pytest.fixture(scope="module")
+def board(tmp_path_factory):
+    """A repository's tables, with floors and entries that are not ranked on the board."""
+    return fixture.build(tmp_path_factory.mktemp("board"))
+
+
+def test_a_valid_entry_is_scored_among_all_entries_those_without_a_rank_too(board, tmp_path):
+    valid, text = script["judged"](fixture.write_entry(tmp_path / "mine", board), board / "data")
+    assert valid and text.startswith("## mine\n\n<pre>\n")
+    for entry in ("this entry", *fixture.METHODS):
+        assert f" {entry} " in text
+    assert "split dev" in text and "random: looks at no model" in text
+
+
+def test_a_wrong_entry_is_scored_as_far_as_it_can_be_and_refused(board, tmp_path):
+    valid, text = script["judged"](fixture.write_entry(tmp_path / "mine", board, first=float("nan")), board / "data")
+    assert not valid and "grid: has NaN" in text and " this entry " in text
+
+
 def test_the_workflow_runs_this_script_with_pinned_actions_and_no_rebuild():
     for path in (REPOSITORY / ".github/workflows").glob("*.yml"):
         for job in yaml.safe_load(path.read_text())["jobs"].values():
             for step in job["steps"]:
-                if "uses" in step and path.name in ("entry.yml", "board.yml"):
+                if "uses" in step:
                     assert len(step["uses"].split("@")[1]) == 40 and int(step["uses"].split("@")[1], 16)
     text = (REPOSITORY / ".github/workflows/entry.yml").read_text()
     entry = yaml.safe_load(text)
