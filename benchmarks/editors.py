@@ -123,7 +123,9 @@ def verdicts(p: Params, model: str, samples: list[dict], edits: dict[str, list[d
         answers = itertools.chain.from_iterable(
             ask([(mode, sample, own[sample["source"], sample["index"]]) for sample in samples]) for mode in p.modes
         )
-        cases = verify(samples, answers, {model: controls(model)}, seeds=p.verify.seeds, agreement=p.verify.agreement)
+        cases = list(
+            verify(samples, answers, {model: controls(model)}, seeds=p.verify.seeds, agreement=p.verify.agreement)
+        )
         table = pd.DataFrame(cases).query("right").set_index(["control", "finding", "patient_id", *KEY])
         passed = table[list(GATES)] >= p.verify.agreement
         found.append(passed.assign(kept=table["kept"]).add_suffix(f"_{editor}"))

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ import pyarrow.parquet as pq
 from .errors import MedgroundError
 from .files import remedy, replacing
 
+_AT_ONCE = 4096  # rows that are dicts at once
 _ABOUT, _SEAL, _UNSEALED = b"medground", b"medground.sha256", b"0" * 64
 
 BOX = pa.list_(pa.float64(), 4)
@@ -217,7 +219,7 @@ def read_table(path: Path | str, schema: pa.Schema) -> pa.Table:
         with pa.OSFile(str(path)) as file:
             # Arrow's own memory: its threads would need Python to let go of bytes, and at exit there is none
             content = file.read_buffer()
-        _check_seal(content.to_pybytes())
+        _check_seal(memoryview(content))
         table = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
         about = _about(table.schema)
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -241,6 +243,26 @@ def _has_metrics(schema: pa.Schema) -> bool:
 def read_rows(path: Path | str, schema: pa.Schema) -> list[dict]:
     """``read_table`` as a list of dicts."""
     return read_table(path, schema).to_pylist()
+
+
+def iter_rows(path: Path | str, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[dict]:
+    """The rows of ``read_table`` one after another, with these ``columns`` or all, so that few are dicts at once."""
+    table = read_table(path, schema)
+    yield from rows_of(table, columns)
+
+
+def rows_of(table: pa.Table, columns: Sequence[str] | None = None) -> Iterator[dict]:
+    """The rows of a table one after another, with these ``columns`` or all."""
+    for batch in (table if columns is None else table.select(columns)).to_batches(max_chunksize=_AT_ONCE):
+        yield from batch.to_pylist()
+
+
+def gather(rows: Iterable[Mapping], schema: pa.Schema) -> pa.Table:
+    """A table of as many rows as there are, few of which are dicts at once; raises as `as_table` does."""
+    rows, tables = iter(rows), [as_table([], schema)]
+    while some := list(islice(rows, _AT_ONCE)):
+        tables.append(as_table(some, schema))
+    return pa.concat_tables(tables)
 
 
 def made_by(path: Path | str) -> dict:
@@ -310,13 +332,15 @@ def _seal(path: Path) -> None:
         file.write(hashlib.sha256(content).hexdigest().encode())
 
 
-def _check_seal(content: bytes) -> None:
+def _check_seal(content: memoryview) -> None:
     """ValueError where the bytes of a file are not those that were sealed; one of another program has no seal."""
     metadata = pq.read_metadata(pa.BufferReader(content)).metadata or {}
     seal = metadata.get(_SEAL)
-    if seal is None and _ABOUT not in metadata and _SEAL not in content:
+    start = max(0, len(content) - 8 - int.from_bytes(content[-8:-4], "little"))  # of the footer
+    footer = bytes(content[start:])
+    if seal is None and _ABOUT not in metadata and _SEAL not in footer:
         return
-    place = content.rindex(seal) if seal else 0
+    place = start + footer.rindex(seal) if seal else 0
     digest = hashlib.sha256(content[:place])
     digest.update(_UNSEALED)
     digest.update(content[place + len(_UNSEALED) :])

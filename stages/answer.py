@@ -49,7 +49,7 @@ def main() -> None:
         settings={"settings": {"revision": revision(model)}},
         **engine.options(p, [], code=WORK, **told) | {"batch_size": len(p.modes) * p.answer.batch_size},
     )
-    verdicts = Counter((a["mode"], a["edit"], a["verdict"]) for a in records.read_rows(out, records.ANSWERS))
+    verdicts = Counter((a["mode"], a["edit"], a["verdict"]) for a in records.iter_rows(out, records.ANSWERS))
     for (mode, edit, verdict), count in sorted(verdicts.items()):
         print(f"{model} {mode} {edit}: {count} {verdict}")
 

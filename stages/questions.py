@@ -13,10 +13,10 @@ from medground.evaluation.tables import QUESTIONS
 @engine.stage
 def main() -> None:
     p = params.load()
-    samples, edits = [], []
-    for source in p.sources:
-        samples += records.read_rows(f"data/samples/{source}/samples.parquet", records.SAMPLES)
-        edits += records.read_rows(f"data/edits/{source}/edits.parquet", records.EDITS)
+    samples = (row for source in p.sources
+               for row in records.iter_rows(f"data/samples/{source}/samples.parquet", records.SAMPLES))  # fmt: skip
+    edits = (row for source in p.sources
+             for row in records.iter_rows(f"data/edits/{source}/edits.parquet", records.EDITS))  # fmt: skip
     rows = questions(samples, edits, p.seed)
     records.write_table(rows, QUESTIONS, Path("data") / TABLE)
     for (source, split, answer), count in sorted(Counter((r["source"], r["split"], r["answer"]) for r in rows).items()):

@@ -9,13 +9,16 @@ from medground.evaluation.results import results
 from medground.evaluation.tables import RESULTS, VERDICTS
 from medground.ranking.bootstrap import Resampling
 
+COLUMNS = [name for name in VERDICTS.names if name != "text"]
+
 
 @engine.stage
 def main() -> None:
     p = params.load()
-    found, revisions = [], {}
+    found: list[dict] = []
+    revisions = {}
     for model in p.models:
-        found += records.read_rows(f"data/evaluations/{model}.parquet", VERDICTS)
+        found += records.iter_rows(f"data/evaluations/{model}.parquet", VERDICTS, COLUMNS)
         answers = Path(f"data/answers/{model}.parquet")
         revisions[model] = records.made_by(answers).get("settings", {}).get("revision")
     how: Resampling = {"resamples": p.rank.resamples, "level": p.rank.level, "seed": p.seed}

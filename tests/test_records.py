@@ -109,3 +109,17 @@ def test_nothing_of_when_and_where_is_in_a_table(tmp_path):
     metadata = pq.read_metadata(tmp_path / "t.parquet").metadata
     assert set(metadata) == {b"medground", b"medground.sha256", b"ARROW:schema"}
     assert records.made_by(tmp_path / "t.parquet") == {"seed": 1}
+
+
+def test_rows_one_after_another_are_those_of_the_table_and_gather_to_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "_AT_ONCE", 3)
+    rows = [{"reference": str(n), "film": f"{n}.png", "masks": []} for n in range(8)]
+    records.write_table(rows, records.REFERENCES, tmp_path / "t.parquet")
+    assert list(records.iter_rows(tmp_path / "t.parquet", records.REFERENCES)) == rows
+    some = records.iter_rows(tmp_path / "t.parquet", records.REFERENCES, ("film", "reference"))
+    assert list(some) == [{"film": row["film"], "reference": row["reference"]} for row in rows]
+    gathered = records.gather(iter(rows), records.REFERENCES)
+    assert gathered.to_pylist() == rows and gathered.column("film").num_chunks > 2
+    assert records.gather([], records.REFERENCES).to_pylist() == []
+    with pytest.raises(MedgroundError, match="unknown columns"):
+        records.gather([{"other": 1}], records.REFERENCES)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from .. import films, records
 from ..errors import MedgroundError
 from ..geometry import Box
@@ -25,11 +27,12 @@ def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
 
     Raises MedgroundError when the table knows nothing of the model; a model without kept cases gives an empty list.
     """
-    rows = records.read_rows(Path(root) / CASES, records.CASES)
-    models = sorted({row["model"] for row in rows})
+    table = records.read_table(Path(root) / CASES, records.CASES)
+    models = sorted(pc.unique(table["model"]).to_pylist())
     if model not in models:
         raise MedgroundError(f"{CASES} has no case of model {model!r}; it has: {', '.join(models) or 'none'}")
-    kept = [row for row in rows if row["model"] == model and (row["kept"] or row["pair"] is not None)]
+    own = table.filter(pc.equal(table["model"], model))
+    kept = own.filter(pc.or_(own["kept"], pc.is_valid(own["pair"]))).to_pylist()
     return sorted(kept, key=lambda row: (row["question"], row["answer"], row["source"], row["index"]))
 
 
@@ -103,7 +106,8 @@ class Items:
 
     def _samples(self, source: str) -> dict[int, dict]:
         if source not in self._read:
-            rows = records.read_rows(self.root / f"data/samples/{source}/samples.parquet", records.SAMPLES)
+            path = self.root / f"data/samples/{source}/samples.parquet"
+            rows = records.iter_rows(path, records.SAMPLES, ("index", "film", "labels"))
             self._read[source] = {row["index"]: row for row in rows}
         return self._read[source]
 
@@ -117,7 +121,8 @@ class Items:
     @cached_property
     def _prior(self) -> Prior:
         tables = sorted(self.root.glob("data/samples/*/samples.parquet"))
-        samples = [row for table in tables for row in records.read_rows(table, records.SAMPLES)]
+        columns = ("source", "index", "split", "finding", "width", "height", "regions")
+        samples = (row for table in tables for row in records.iter_rows(table, records.SAMPLES, columns))
         return Prior(samples, lungs_of(self._boxes) if self.concepts else None)
 
     @cached_property
@@ -127,6 +132,6 @@ class Items:
     @cached_property
     def _boxes(self) -> dict[tuple[str, int], list[tuple[str, Box]]]:
         boxes = defaultdict(list)
-        for row in records.read_rows(self._concepts_table, records.CONCEPTS):
+        for row in records.iter_rows(self._concepts_table, records.CONCEPTS):
             boxes[row["source"], row["index"]].append((row["concept"], tuple(row["box"])))
         return dict(boxes)

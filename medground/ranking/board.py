@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .. import records
 from ..errors import MedgroundError
@@ -79,12 +80,11 @@ class Results:
         An entry without a row for a case has the worst value there, wherever another entry has a number.
         ``scores`` has the rows of all entries, of both protocols.
         """
-        cases, entries = list(cases), sorted(set(scores["entry"].to_pylist()))
-        place = {case["case_id"]: number for number, case in enumerate(cases)}
-        numbers = {entry: number for number, entry in enumerate(entries)}
-        rows = np.array([numbers[entry] for entry in scores["entry"].to_pylist()], int)
-        columns = np.array([place.get(case, -1) for case in scores["case_id"].to_pylist()], int)
-        ours = np.array([protocol == "medground" for protocol in scores["protocol"].to_pylist()], bool)
+        cases, entries = list(cases), sorted(pc.unique(scores["entry"]).to_pylist())
+        ids = [case["case_id"] for case in cases]
+        rows = pc.index_in(scores["entry"], pa.array(entries, pa.string())).to_numpy()
+        columns = pc.fill_null(pc.index_in(scores["case_id"], pa.array(ids, pa.string())), -1).to_numpy()
+        ours = pc.equal(scores["protocol"], "medground").to_numpy()
         here, theirs = ours & (columns >= 0), ~ours & (columns >= 0)
         shape = len(entries), len(cases)
         names = [name for name in METRICS if name in scores.schema.names]

@@ -76,9 +76,9 @@ def score_entries(entries: Sequence[Entry], cases: Sequence[dict], cache: Path) 
     for name in names:
         if names.count(name) > 1:
             raise MedgroundError(f"two entries are named {name}; rename the folder under submissions/")
-    tables = []
+    about, tables = _about(cases), []
     for entry in entries:
-        stored = cache / f"{_fingerprint(entry, cases)}.parquet"
+        stored = cache / f"{_fingerprint(entry, about)}.parquet"
         if not stored.exists():
             records.write_table(score.score_entry(entry.name, entry.attributions(), cases), records.SCORES, stored)
         tables.append(records.read_table(stored, records.SCORES))
@@ -108,13 +108,18 @@ def _means(rows) -> dict[str, float]:
     return {name: round(float(rows[name].mean()), 6) for name in ("iou", "hit")}
 
 
-def _fingerprint(entry: Entry, cases: Sequence[dict]) -> str:
-    digest = hashlib.sha256(f"{entry.name}\n{dataset_version(cases)}\n".encode())
+def _about(cases: Sequence[dict]) -> bytes:
+    """What all entries' scores depend on: the cases, their causes, and the scorer."""
     causes = [[case["case_id"], case.get("cause"), case.get("other")] for case in cases]
-    digest.update(json.dumps(causes).encode())
+    digest = hashlib.sha256(f"{dataset_version(cases)}\n{json.dumps(causes)}".encode())
     own = [Path(inspect.getfile(module)) for module in (agreement, boxes, score, geometry)]
     for source in (*own, *metrics.sources()):
         digest.update(source.read_bytes())
+    return digest.digest()
+
+
+def _fingerprint(entry: Entry, about: bytes) -> str:
+    digest = hashlib.sha256(entry.name.encode() + b"\n" + about)
     for path in entry.tables:
         with path.open("rb") as table:
             digest.update(hashlib.file_digest(table, "sha256").digest())

@@ -16,6 +16,7 @@ from .. import records
 from ..errors import MedgroundError
 from ..files import replacing
 
+_OF_SAMPLE = ("film", "width", "height", "regions")
 BATCH = 16  # rows held at once: 64 MB of 1024 x 1024 maps
 COLUMNS = ("case_id", "grid", "grid_height", "grid_width", "extent", "boxes", "seconds")
 
@@ -29,20 +30,23 @@ def load_cases(data: Path | str = "data") -> list[dict]:
     ``data`` is the folder of the pipeline's tables.
     """
     data = Path(data)
-    samples = {
-        (sample["source"], sample["index"]): sample
-        for path in sorted(data.glob("samples/*/samples.parquet"))
-        for sample in records.read_rows(path, records.SAMPLES)
-    }
     path = data / "cases" / "cases.parquet"
-    chosen = [case for case in records.read_rows(path, records.CASES) if benchmarked(case)]
+    table = records.read_table(path, records.CASES)
+    chosen = table.filter(pc.or_(table["kept"], pc.is_valid(table["pair"]))).to_pylist()
     if not chosen:
         raise MedgroundError(f"{path} has no kept case, so there is nothing to score; see retention.json beside it")
+    wanted = {(case["source"], case["index"]) for case in chosen}
+    samples = {
+        (sample["source"], sample["index"]): sample
+        for samples_path in sorted(data.glob("samples/*/samples.parquet"))
+        for sample in records.iter_rows(samples_path, records.SAMPLES, ("source", "index", *_OF_SAMPLE))
+        if (sample["source"], sample["index"]) in wanted
+    }
     for case in chosen:
         sample = samples.get((case["source"], case["index"]))
         if sample is None:
             raise MedgroundError(f"{path}: case {case['case_id']} has no sample under {data}/samples; run `dvc repro`")
-        case.update({name: sample[name] for name in ("film", "width", "height", "regions")})
+        case.update({name: sample[name] for name in _OF_SAMPLE})
     return paired(chosen)
 
 

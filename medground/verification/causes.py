@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -128,15 +128,15 @@ def apart(first: Sequence[Box], second: Sequence[Box]) -> bool:
     return bool(a.any() and b.any() and 2 * (a & b).sum() <= min(a.sum(), b.sum()))
 
 
-def pair(cases: list[dict], families: Mapping[str, str], most: int, seed: int) -> list[dict]:
-    """The same cases, some of which share a ``pair``: one film, question and mode, two models of a family that both
-    say yes, from verified causes that are `apart`.
+def pairs(cases: Iterable[Mapping], families: Mapping[str, str], most: int, seed: int) -> dict[str, str]:
+    """Of some cases, by their ids, the name of the pair that they share with another: one film, question and mode, two
+    models of a family that both say yes, from verified causes that are `apart`.
 
     At most ``most`` pairs of each two models, mode, split, source and finding are drawn by ``seed``; 0: all. A case is
     in one pair at most. The name of a pair tells nothing of its cases.
     ``families`` says the `family` of each model.
     """
-    films: dict[tuple, list[dict]] = defaultdict(list)
+    films: dict[tuple, list[Mapping]] = defaultdict(list)
     for case in cases:
         if case["right"] and case["verified"] and case["cause"]:
             key = families.get(case["model"], case["model"]), case["mode"], case["source"], case["index"]
@@ -157,7 +157,7 @@ def pair(cases: list[dict], families: Mapping[str, str], most: int, seed: int) -
                 continue
             names[a] = names[b] = hashlib.sha256(f"{seed}\n{a}\n{b}".encode()).hexdigest()[:12]
             drawn += 1
-    return [case | {"pair": names.get(case["case_id"])} for case in cases]
+    return names
 
 
 def exported(case: Mapping) -> dict:
@@ -193,12 +193,14 @@ def by_control(
     ``regions`` of ``(source, index)`` for its greater part: the finding for honest ones, no place for global ones.
     """
     groups: dict[str, list[Mapping]] = defaultdict(list)
+    asked: Counter = Counter()
     for case in cases:
-        groups[case["control"]].append(case)
+        asked[case["control"]] += 1
+        if case["right"]:
+            groups[case["control"]].append(case)
     found = {}
-    for control in (name for name in CONTROLS if name in groups):
-        rows = groups[control]
-        right = [case for case in rows if case["right"]]
+    for control in (name for name in CONTROLS if name in asked):
+        right = groups[control]
         flipped = [case for case in right if case["flipped"] > 0]
         stayed = [case for case in flipped if case["stayed_removed"] > 0 and case["stayed_normal"] > 0]
         kept = [case for case in right if _held(case)]
@@ -209,7 +211,7 @@ def by_control(
             and share_inside(case["cause"], regions[case["source"], case["index"]]) < 0.5  # of no place: none of it
         ]
         found[control] = {
-            "asked": len(rows),
+            "asked": asked[control],
             "right": len(right),
             "flipped": len(flipped),
             "stayed": len(stayed),

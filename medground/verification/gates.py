@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -36,75 +38,73 @@ def verify(
     *,
     seeds: int,
     agreement: int,
-) -> list[dict]:
-    """One row of ``records.CASES`` for every (model, mode, sample) that was asked, kept or not.
+) -> Iterator[dict]:
+    """One row of ``records.CASES`` for every (model, mode, sample) that was asked, kept or not, in their order.
 
     ``taught`` gives, for a model, what `causes.controls` says of it. Raises MedgroundError when an edit of a
-    right answer was not asked about, or ``agreement`` is not within 1..``seeds``.
+    right answer was not asked about, the answers about a sample do not stand together, or ``agreement`` is not within
+    1..``seeds``.
     ``samples`` are rows of ``records.SAMPLES``, ``answers`` of ``records.ANSWERS``, with those to all edits of seeds 0
-    to ``seeds`` - 1.
+    to ``seeds`` - 1. Only those about one sample are held at once.
     """
     if not 1 <= agreement <= seeds:
         raise MedgroundError(f"verify.agreement is {agreement}; it must be within 1 and verify.seeds ({seeds})")
-    told: dict[tuple, dict[tuple, Mapping]] = defaultdict(dict)
-    for a in answers:
-        told[a["model"], a["mode"], a["source"], a["index"]][a["edit"], a["seed"]] = a
     by_key = {(s["source"], s["index"]): s for s in samples}
-    cases = []
-    for (model, mode, source, index), said in told.items():
+    seen: set[tuple] = set()
+    for (model, mode, source, index), some in groupby(answers, itemgetter("model", "mode", "source", "index")):
+        name = case_id(model, mode, source, index)
+        if (model, mode, source, index) in seen:
+            raise MedgroundError(f"the answers of case {name} do not stand together; run `dvc repro answer`")
+        seen.add((model, mode, source, index))
+        said = {(answer["edit"], answer["seed"]): answer for answer in some}
         sample = by_key[source, index]
         original = said["original", -1]
         right = is_right(original["verdict"], sample["answer"])
-        gates = _gates(said, sample["answer"], seeds, f"{model}/{mode}/{source}/{index}") if right else []
+        gates = _gates(said, sample["answer"], seeds, name) if right else []
         passed = sum(all(gate) for gate in gates)
         flipped, removed, normal = (sum(gate[k] for gate in gates) for k in range(3))
         kept = right and passed >= agreement
-        cases.append(
-            {
-                "case_id": case_id(model, mode, source, index),
-                "model": model,
-                "mode": mode,
-                "source": source,
-                "index": index,
-                "patient_id": sample["patient_id"],
-                "split": sample["split"],
-                "finding": sample["finding"],
-                **_cause(sample, taught.get(model, {}).get(sample["finding"], causes.HONEST), said, right),
-                "pair": None,
-                "question": prompt(sample["question"], mode),
-                "answer": original["text"],
-                "right": right,
-                "seeds": seeds if right else 0,
-                "flipped": flipped,
-                "stayed_removed": removed,
-                "stayed_normal": normal,
-                "passed": passed,
-                "kept": kept,
-                "reason": _reason(original["verdict"], right, kept, flipped, agreement),
-            }
-        )
-    return cases
+        yield {
+            "case_id": name,
+            "model": model,
+            "mode": mode,
+            "source": source,
+            "index": index,
+            "patient_id": sample["patient_id"],
+            "split": sample["split"],
+            "finding": sample["finding"],
+            **_cause(sample, taught.get(model, {}).get(sample["finding"], causes.HONEST), said, right),
+            "pair": None,
+            "question": prompt(sample["question"], mode),
+            "answer": original["text"],
+            "right": right,
+            "seeds": seeds if right else 0,
+            "flipped": flipped,
+            "stayed_removed": removed,
+            "stayed_normal": normal,
+            "passed": passed,
+            "kept": kept,
+            "reason": _reason(original["verdict"], right, kept, flipped, agreement),
+        }
 
 
-def draw(cases: list[dict], most: int, seed: int) -> list[dict]:
-    """The same cases with at most ``most`` kept of each (model, mode, source, finding), drawn by ``seed``; 0: all.
+def surplus(cases: Iterable[Mapping], most: int, seed: int) -> set[str]:
+    """The ids of kept cases beyond ``most`` of each (model, mode, source, finding), drawn by ``seed``; 0: none.
 
-    Those of pairs, which are explained anyway, come first. The others are verified too; their ``reason`` becomes
-    ``surplus``.
+    Those of pairs, which are explained anyway, are the last to go. These cases are verified like the others; the
+    benchmark does without them.
     """
     groups: dict[tuple, list[str]] = defaultdict(list)
+    in_pairs: set[str] = set()
     for case in cases:
         if case["kept"]:
             groups[case["model"], case["mode"], case["source"], case["finding"]].append(case["case_id"])
-    in_pairs = {case["case_id"] for case in cases if case.get("pair") is not None}
-    drawn: set[str] = set()
-    for key, ids in groups.items():
+            in_pairs.update([case["case_id"]] if case.get("pair") is not None else [])
+    beyond: set[str] = set()
+    for key, ids in groups.items() if most else ():
         rng = np.random.default_rng([seed, zlib.crc32("/".join(key).encode())])  # a group does not move another
-        drawn.update(
-            ids if not most else sorted(rng.permutation(sorted(ids)).tolist(), key=lambda i: i not in in_pairs)[:most]
-        )
-    surplus = {"kept": False, "reason": "surplus"}
-    return [case | surplus if case["kept"] and case["case_id"] not in drawn else case for case in cases]
+        beyond.update(sorted(rng.permutation(sorted(ids)).tolist(), key=lambda i: i not in in_pairs)[most:])
+    return beyond
 
 
 def retention(cases: Iterable[Mapping]) -> list[dict]:
@@ -136,15 +136,15 @@ def released_records(cases: Iterable[Mapping], answers: Iterable[Mapping], mode:
     passes the filter by itself. Its answer is the right one, which the model of a kept case gave. Raises MedgroundError
     where a kept case has no such seed among ``answers``.
     """
-    said: dict[tuple, dict[tuple, Mapping]] = defaultdict(dict)
+    chosen = [case for case in cases if case["mode"] == mode and case["kept"]]
+    said: dict[tuple, dict[tuple, Mapping]] = {(case["model"], case["source"], case["index"]): {} for case in chosen}
     for a in answers:
-        said[a["model"], a["mode"], a["source"], a["index"]][a["edit"], a["seed"]] = a
+        if a["mode"] == mode and (a["model"], a["source"], a["index"]) in said:
+            said[a["model"], a["source"], a["index"]][a["edit"], a["seed"]] = a
     name = RELEASED_NAMES[mode]
     rows = []
-    for case in cases:
-        if case["mode"] != mode or not case["kept"]:
-            continue
-        own = said[case["model"], mode, case["source"], case["index"]]
+    for case in chosen:
+        own = said[case["model"], case["source"], case["index"]]
         right = "No" if own["original", -1]["verdict"] == "no" else "Yes"  # "both" is kept for a right Yes alone
         gates = _gates(own, right, case["seeds"], case["case_id"])
         seed = next((seed for seed, gate in enumerate(gates) if all(gate)), None)

@@ -73,7 +73,7 @@ def cases(answers: Iterable[Mapping], samples: Iterable[Mapping]) -> tuple[list[
     known = {(sample["source"], sample["index"]) for sample in samples}
     found = [answer for answer in answers if (answer["source"], answer["index"]) in known]
     lost = sorted({(answer["source"], answer["index"]) for answer in answers} - known)
-    return verify(samples, found, {}, seeds=1, agreement=1), lost
+    return list(verify(samples, found, {}, seeds=1, agreement=1)), lost
 
 
 def disagreements(answers: Iterable[Mapping], protocol: str = "medground") -> list[Mapping]:

@@ -68,11 +68,12 @@ def build(root: Path, patients: int = 30, seed: int = 0, hide_test_regions: bool
     rng = np.random.default_rng(seed)
     samples = _samples(root, patients, rng)
     answers = _answers(samples, rng)
-    cases = verify(samples, answers, MODELS, seeds=1, agreement=1)
+    cases = list(verify(samples, answers, MODELS, seeds=1, agreement=1))
     (root / "data/cases").mkdir(parents=True)
     regions = {(sample["source"], sample["index"]): sample["regions"] for sample in samples}
     kinds = causes.by_control(cases, partial(share_interval, resamples=200, seed=1), regions)
-    cases = causes.pair(cases, dict.fromkeys(MODELS, "gemma3"), 0, seed=1)
+    named = causes.pairs(cases, dict.fromkeys(MODELS, "gemma3"), 0, seed=1)
+    cases = [case | {"pair": named.get(case["case_id"])} for case in cases]
     for model in MODELS:
         table = [row for row in answers if row["model"] == model]
         records.write_table(table, records.ANSWERS, root / f"data/answers/{model}.parquet", settings={"revision": "1"})

@@ -18,11 +18,11 @@ from medground.verification.causes import (
     explained,
     exported,
     family,
-    pair,
+    pairs,
     probes,
     share_inside,
 )
-from medground.verification.gates import draw, verify
+from medground.verification.gates import surplus, verify
 
 FINDING, LETTER, DRAIN = [(10.0, 10.0, 40.0, 50.0)], [(80.0, 5.0, 90.0, 15.0)], [(60.0, 60.0, 64.0, 90.0)]
 SHORTCUT = {"control": "shortcut", "mark": "letter"}
@@ -125,10 +125,16 @@ def cases(films=6, mark="letter"):
                     key | {"edit": edit, "seed": 0, "verdict": verdict}
                     for edit, verdict in (edits | said(one, rule, "letter")).items()
                 ]
-    return verify(samples, rows, taught, seeds=1, agreement=1)
+    return list(verify(samples, rows, taught, seeds=1, agreement=1))
 
 
 FAMILIES = {"honest-one": "f", "other": "f"}
+
+
+def pair(some, families, most, seed):
+    """The same cases with the names of their pairs."""
+    named = pairs(some, families, most, seed)
+    return [case | {"pair": named.get(case["case_id"])} for case in some]
 
 
 def test_pairs_are_of_one_film_question_and_mode_with_the_cause_of_each():
@@ -162,7 +168,8 @@ def test_an_answer_that_was_not_verified_is_in_no_pair():
 
 def test_the_draw_of_verified_cases_takes_those_of_pairs_first():
     some = pair(cases(40), FAMILIES, 3, 1)
-    kept = [case for case in draw(some, 12, 1) if case["kept"]]
+    beyond = surplus(some, 12, 1)
+    kept = [case for case in some if case["kept"] and case["case_id"] not in beyond]
     assert len(kept) == 24 and sum(case["pair"] is not None for case in kept) == 12
     assert {case["control"] for case in kept} == {"honest"}
 

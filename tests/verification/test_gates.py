@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from medground.errors import MedgroundError
-from medground.verification.gates import draw, released_records, retention, verify
+from medground.verification.gates import released_records, retention, surplus, verify
 
 SAMPLE = {
     "source": "s", "index": 4, "patient_id": "p", "split": "dev", "finding": "effusion",
@@ -65,7 +65,7 @@ def test_missing_edit_and_bad_agreement_are_named():
 
 def test_retention_counts_and_control():
     rows = answers("yes", ("no", "yes", "yes")) + answers("yes", ("no", "no", "yes"), mode="reasoning")
-    cases = verify([SAMPLE], rows, {"m": {"effusion": SHORTCUT}}, seeds=1, agreement=1)
+    cases = list(verify([SAMPLE], rows, {"m": {"effusion": SHORTCUT}}, seeds=1, agreement=1))
     direct, reasoning = retention(cases)
     assert direct["control"] == reasoning["control"] == "shortcut"
     counts = [{k: row[k] for k in ("asked", "right", "flipped", "stayed", "kept")} for row in (direct, reasoning)]
@@ -77,7 +77,7 @@ def test_retention_counts_and_control():
 
 def test_released_form_has_the_papers_columns():
     rows = answers("yes", ("no", "yes", "yes"))
-    cases = verify([SAMPLE], rows, {}, seeds=1, agreement=1)
+    cases = list(verify([SAMPLE], rows, {}, seeds=1, agreement=1))
     assert released_records(cases, rows, "direct") == [
         {
             "model": "m", "dataset": "s", "index": 4, "answer": "Yes", "prediction_direct": "Yes.",
@@ -96,7 +96,7 @@ def test_released_records_hold_a_seed_that_passes_the_filter():
     rows = [
         row | {"text": texts.get(row["seed"], row["text"])} if row["edit"] == "region_removed" else row for row in rows
     ]
-    cases = verify([SAMPLE], rows, {}, seeds=4, agreement=2)
+    cases = list(verify([SAMPLE], rows, {}, seeds=4, agreement=2))
     (record,) = released_records(cases, rows, "direct")
     assert record["prediction_edited_direct"] == "No, there is none."
     assert record["prediction_edited_kept_direct"] == record["prediction_edited_kept_normal_direct"] == "Yes."
@@ -107,9 +107,16 @@ def test_released_records_hold_a_seed_that_passes_the_filter():
 def test_released_records_say_the_answer_that_was_right():
     sample = SAMPLE | {"answer": "No"}
     rows = answers("no", ("yes", "no", "no"))
-    cases = verify([sample], rows, {}, seeds=1, agreement=1)
+    cases = list(verify([sample], rows, {}, seeds=1, agreement=1))
     (record,) = released_records(cases, rows, "direct")
     assert record["answer"] == "No" and record["prediction_direct"] == "No."
+
+
+def test_answers_about_a_sample_stand_together():
+    """One after another is held; a second part would otherwise count as another case."""
+    rows = answers("yes", ("no", "yes", "yes"))
+    with pytest.raises(MedgroundError, match="case m/direct/s/4 do not stand together"):
+        list(verify([SAMPLE], [*rows, *answers("no", mode="reasoning"), rows[-1]], {}, seeds=1, agreement=1))
 
 
 @pytest.mark.parametrize(("passing", "kept"), [(1, False), (2, True), (3, True)])
@@ -119,17 +126,14 @@ def test_as_many_seeds_as_agreement_asks_for_are_enough(passing, kept):
     assert one(rows, seeds=3, agreement=2)["kept"] is kept
 
 
-def test_draw_balances_groups_and_marks_the_rest():
+def test_what_is_beyond_the_most_of_a_group_is_drawn():
     samples = [SAMPLE | {"index": index, "finding": finding} for index, finding in enumerate("aaaaabb")]
     rows = [row | {"index": s["index"]} for s in samples for row in answers("yes", ("no", "yes", "yes"))]
     rows += [row | {"index": 7} for row in answers("no")]
-    cases = verify([*samples, SAMPLE | {"index": 7, "finding": "b"}], rows, {}, seeds=1, agreement=1)
-    drawn = draw(cases, 3, seed=1)
-    assert [case["reason"] for case in drawn if case["finding"] == "b"] == ["kept", "kept", "wrong"]
-    reasons = [case["reason"] for case in drawn if case["finding"] == "a"]
-    assert sorted(reasons) == ["kept"] * 3 + ["surplus"] * 2
-    assert all(case["kept"] == (case["reason"] == "kept") for case in drawn)
-    assert drawn == draw(cases, 3, seed=1) and cases == draw(cases, 0, seed=1)
+    cases = list(verify([*samples, SAMPLE | {"index": 7, "finding": "b"}], rows, {}, seeds=1, agreement=1))
+    beyond = surplus(cases, 3, seed=1)
+    assert beyond <= {case["case_id"] for case in cases if case["kept"] and case["finding"] == "a"} and len(beyond) == 2
+    assert beyond == surplus(cases, 3, seed=1) and surplus(cases, 0, seed=1) == set()
     without_b = [case for case in cases if case["finding"] == "a"]
-    assert [case["reason"] for case in draw(without_b, 3, seed=1)] == reasons
-    assert {tuple(r for r in [c["reason"] for c in draw(without_b, 3, seed=s)]) for s in range(9)} != {tuple(reasons)}
+    assert surplus(without_b, 3, seed=1) == beyond  # a group does not move another
+    assert any(surplus(without_b, 3, seed=seed) != beyond for seed in range(9))
