@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from medground.ranking import bootstrap, paired_difference
-from medground.ranking.bootstrap import interval, paired_p, resample_patients
+from medground.ranking.bootstrap import exact_interval, interval, paired_p, resample_patients, separates, share_interval
 
 
 def clustered(rng, patients, entries=1, shared=0.15, own=0.1):
@@ -129,3 +129,66 @@ def test_a_single_patient_says_nothing():
     assert paired_difference([0.2, 0.4], [0.9, 0.9], ["x", "x"]) == pytest.approx(
         {"difference": -0.6, "low": -1, "high": 1, "p": 1}
     )
+
+
+@pytest.mark.parametrize("patients", [2, 3, 5, 40])
+def test_percentiles_are_widened_as_students_t_is_wider_than_the_normal(patients):
+    """Hesterberg 2015, eq. 8: the normal probability of sqrt(n / (n - 1)) t_(n - 1)."""
+    means = np.random.default_rng(0).random((5000, 2)) ** [1, 2]
+    tail = stats.norm.cdf(np.sqrt(patients / (patients - 1)) * stats.t.ppf(0.05, patients - 1))
+    low, high = interval(means, patients, 0.9)
+    assert np.allclose([low, high], np.quantile(means, [tail, 1 - tail], axis=0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("patients", [1, 2, 7, 30])
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_shares_of_none_and_all_have_the_ends_of_clopper_and_pearson(patients, level):
+    low, high = exact_interval(np.array([0.0, 1.0, 0.25]), patients, level)
+    for place, hits in enumerate((0, patients)):
+        exact = stats.binomtest(hits, patients).proportion_ci(level, method="exact")
+        assert (low[place], high[place]) == pytest.approx((exact.low, exact.high), rel=1e-9)
+    assert (low[2], high[2]) == (0.25, 0.25)
+
+
+def test_the_interval_of_a_share_is_never_the_point_that_no_resample_moves():
+    one_each = list(range(9))
+    exact = stats.binomtest(9, 9).proportion_ci(0.95, method="exact")
+    assert share_interval([1] * 9, one_each) == pytest.approx((exact.low, 1))
+    assert share_interval([0] * 9, one_each) == pytest.approx((0, 1 - exact.low))
+    low, high = share_interval([1, 0, 1, 1, 0, 1, 1, 1, 0], one_each)
+    assert 0.2 < low < 6 / 9 < high
+    assert share_interval([1, 1], ["x", "x"]) == (0, 1)
+
+
+@pytest.mark.parametrize("patients", [2, 4, 25])
+def test_the_p_of_a_pair_is_that_of_students_t_with_a_degree_of_freedom_less_than_patients(patients):
+    means = np.random.default_rng(patients).normal([0.5, 0.4, 0.1], [0.1, 0.2, 0.1], (400, 3))
+    observed = np.array([0.5, 0.4, 0.1])
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        quotient = abs(observed[a] - observed[b]) / np.std(means[:, a] - means[:, b], ddof=1)
+        expected = 2 * stats.t.sf(quotient, patients - 1)
+        assert paired_p(observed, means, patients)[a, b] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("entries", [2, 3, 5])
+def test_what_a_benchmark_can_tell_is_a_quantile_of_students_t_times_the_error(entries):
+    means, patients = np.random.default_rng(entries).normal(0.5, np.arange(1, entries + 1) / 50, (300, entries)), 12
+    errors = [np.std(means[:, a] - means[:, b], ddof=1) for a in range(entries) for b in range(a)]
+    error, t = np.median(errors), stats.t(patients - 1)
+    assert separates(means, patients, 0.95) == pytest.approx(
+        {
+            "standard_error": error,
+            "one_pair": t.ppf(0.975) * error,
+            "all_pairs": t.ppf(1 - 0.025 / len(errors)) * error,
+            "with_power": (t.ppf(0.975) + t.ppf(0.8)) * error,
+        },
+        rel=1e-9,
+    )
+    assert separates(means, 2, 0.95) is not None
+    assert separates(means, 1, 0.95) is None and separates(means[:, :1], patients, 0.95) is None
+
+
+def test_two_patients_say_something():
+    found = paired_difference([0.4, 0.6], [0.2, 0.3], ["x", "y"])
+    assert found["difference"] == pytest.approx(0.25) and found["low"] == pytest.approx(0.2)
+    assert found["high"] == pytest.approx(0.3) and found["p"] < 1

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medground.geometry import fill
-from medground.scoring import box_metrics, map_metrics
+from medground.scoring import METRICS, box_metrics, map_metrics
 
 SIDE = 30
 spans = st.tuples(st.integers(0, SIDE), st.integers(0, SIDE)).map(sorted)
@@ -85,3 +85,11 @@ def test_a_random_map_has_the_average_precision_of_chance(seed):
     inside = np.zeros((60, 60), bool)
     inside[10:40, 10:40] = True
     assert map_metrics(rng.random((60, 60)), inside)["average_precision"] == pytest.approx(inside.mean(), abs=0.04)
+
+
+def test_a_metric_says_which_way_is_better_and_where_it_is_written():
+    assert not METRICS["deletion"].higher_is_better and METRICS["deletion"].arrow == "Deletion ↓"
+    assert METRICS["insertion"].higher_is_better and METRICS["insertion"].arrow == "Insertion"
+    assert METRICS["deletion"].worst == METRICS["deletion"].high and METRICS["iou"].worst == METRICS["iou"].low
+    assert METRICS["deletion"].origin == "a stage" and METRICS["hit"].origin == "medground.scoring.metrics.hit"
+    assert len(METRICS) == len(list(METRICS)) == len(set(METRICS)) > 10

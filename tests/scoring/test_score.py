@@ -8,7 +8,7 @@ from medground import records
 from medground.errors import MedgroundError
 from medground.geometry import Letterbox, area, intersect
 from medground.scoring import METRICS, score_case, score_entry
-from medground.scoring.score import MAX_BOXES, MAX_CELLS, attribution_problem, canvases, render
+from medground.scoring.score import MAX_BOXES, MAX_CELLS, attribution_problem, canvases, measured, render
 
 WIDTH, HEIGHT = 448, 320  # scored on a canvas of 224 x 160
 LOCALISED = [metric.name for metric in METRICS.that_need("regions")]
@@ -229,3 +229,37 @@ def test_causes_are_no_matter_of_the_published_protocol_and_a_pair_needs_both():
     assert score_case(perfect(), WIDTH, HEIGHT, REGIONS, cause=REGIONS, other=other)["follows"] == 1
     assert score_case(perfect(), WIDTH, HEIGHT, REGIONS, cause=other, other=REGIONS)["follows"] == 0
     assert "follows" not in score_case(perfect(), WIDTH, HEIGHT, REGIONS, cause=REGIONS)
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 60), (60, 400)])
+def test_boxes_point_and_thin_regions_lie_on_long_films_where_they_are(width, height):
+    far = (width - 12.0, height - 14.0, width - 4.0, height - 4.0)
+    assert score_case({"boxes": [far]}, width, height, [far])["hit"] == 1
+    x, y = far[0] + 0.1, far[1] + 0.1  # between the centres of pixels
+    heat = np.zeros((height, width))
+    heat[int(y), int(x)] = 1
+    assert score_case(grid(heat), width, height, [(x, y, x + 0.2, y + 0.2)])["hit"] == 1
+
+
+def test_a_box_that_ends_with_the_film_points_into_it():
+    for edge in ((WIDTH - 0.5, 0.0, WIDTH + 0.0, 10.0), (0.0, HEIGHT - 0.5, 10.0, HEIGHT + 0.0)):
+        assert score_case({"boxes": [edge]}, WIDTH, HEIGHT, [edge])["hit"] == 1
+
+
+def test_what_is_measured_follows_from_what_is_known():
+    def needs(protocol="medground", **case):
+        return {metric.needs for metric in measured(case, protocol)}
+
+    box = [(0.0, 0.0, 1.0, 1.0)]
+    assert needs() == needs(cause=None) == needs(cause=[]) == {"regions"}
+    assert needs(cause=box) == needs(cause=box, other=None) == {"regions", "cause"}
+    assert needs(cause=box, other=box) == {"regions", "cause", "pair"}
+    assert needs(other=box) == needs(cause=None, other=box) == {"regions"}  # of a pair that is kept back, one half
+    assert needs("published", cause=box, other=box) == {"regions"}
+
+
+def test_what_is_not_there_is_missing_and_what_says_nothing_says_so():
+    film = (0.0, 0.0, float(WIDTH), float(HEIGHT))
+    assert attribution_problem(None, film) == "missing"
+    assert attribution_problem({"grid": None, "boxes": []}, film) == "neither a grid nor boxes"
+    assert attribution_problem({"boxes": REGIONS}, film) is None

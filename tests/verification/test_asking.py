@@ -148,3 +148,17 @@ def test_one_film_is_decoded_once_for_both_modes_and_rows_are_those_of_one_quest
     assert [(mode, len(list(some))) for mode, some in groupby(modes)] == [
         ("direct", 3), ("reasoning", 3), ("direct", 6), ("reasoning", 6),
     ], "originals of a mode, then all edits"  # fmt: skip
+
+
+def test_the_model_that_is_asked_is_loaded_once_to_see_as_much_as_it_is_told(monkeypatch):
+    import medground.lvlm
+
+    loaded = []
+    monkeypatch.setattr(medground.lvlm, "load_lvlm", lambda *words, **how: loaded.append((words, how)) or object())
+    asking = AnswerTask("m", 7, 3, most_pixels=99)
+    assert asking._lvlm is asking._lvlm and loaded == [(("m",), {"most_pixels": 99})]
+    assert AnswerTask("m", 7, 3).most_pixels == 0  # all of them
+
+
+def test_the_paper_shows_edits_on_224_pixels():
+    assert PUBLISHED_SIDE == 224
