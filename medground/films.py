@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -42,13 +43,14 @@ class _Held:
 class Films:
     """The films that were used last, as many as ``most_bytes`` hold with what was drawn of them, and at least one.
 
-    Threads may share it; two that ask for a new film at once may both decode it.
+    Threads may share it: a film that one of them is decoding, the others wait for.
     """
 
     def __init__(self, most_bytes: int = MOST_BYTES):
         self.most_bytes = most_bytes
         self._held: OrderedDict[Hashable, _Held] = OrderedDict()
         self._keys: dict[int, Hashable] = {}  # of the arrays that are held, by their id
+        self._coming: dict[Hashable, Future] = {}  # films that a thread is decoding
         self._lock = RLock()
 
     def read(self, path: Path | str) -> np.ndarray:
@@ -62,13 +64,27 @@ class Films:
             if key in self._held:
                 self._held.move_to_end(key)
                 return self._held[key].film
-        film = _decoded(Path(path))
+            coming = self._coming.get(key)
+            if mine := coming is None:
+                coming = self._coming[key] = Future()
+        if mine:
+            try:
+                coming.set_result(self._hold(key, Path(path)))
+            except BaseException as error:
+                coming.set_exception(error)
+            finally:
+                with self._lock:
+                    del self._coming[key]
+        return coming.result()
+
+    def _hold(self, key: Hashable, path: Path) -> np.ndarray:
+        film = _decoded(path)
         film.flags.writeable = False
         with self._lock:
-            held = self._held.setdefault(key, _Held(film))
-            self._keys[id(held.film)] = key
+            self._held[key] = _Held(film)
+            self._keys[id(film)] = key
             self._make_room()
-        return held.film
+        return film
 
     def drawn(
         self, film: np.ndarray, draw: Callable[[np.ndarray], np.ndarray], how: Hashable | None = None
@@ -104,6 +120,15 @@ _films = Films()
 read, drawn = _films.read, _films.drawn
 
 
+def ahead(paths: Iterable[Path | str]) -> None:
+    """Begin to `read` films in other threads, one a core that this process may compute on, and do not wait for them.
+
+    What cannot be read is said by whoever reads it.
+    """
+    for path in paths:
+        _threads().submit(read, path)
+
+
 def _decoded(path: Path) -> np.ndarray:
     """A film as `images.read_film` reads it, by way of `STORE` where that is faster."""
     if not images.takes_long(path):
@@ -119,6 +144,11 @@ def _decoded(path: Path) -> np.ndarray:
         return images.read_film(stored)
     except MedgroundError as error:
         raise MedgroundError(f"{error}; {stored} is made from {path}: delete it, and it is made anew") from None
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS") or 1))  # `engine.local` gives a worker its share
 
 
 @cache

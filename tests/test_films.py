@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -149,6 +152,39 @@ def test_a_damaged_picture_is_named_with_its_remedy(tmp_path, store):
     kept.write_bytes(kept.read_bytes()[:200])
     with pytest.raises(MedgroundError, match=rf"{kept.stem}\.png is made from .*a\.dicom: delete it"):
         films.Films().read(tmp_path / "a.dicom")
+
+
+def test_a_film_that_is_coming_is_waited_for_and_not_decoded_twice(tmp_path, monkeypatch):
+    images.write_film(tmp_path / "a.png", film())
+    held, begun, go, reads, read = films.Films(), Event(), Event(), [], images.read_film
+
+    def slowly(path):
+        reads.append(path)
+        begun.set()
+        assert go.wait(10)
+        return read(path)
+
+    monkeypatch.setattr(images, "read_film", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(held.read, tmp_path / "a.png")
+        assert begun.wait(10)
+        second = threads.submit(held.read, tmp_path / "a.png")
+        go.set()
+        assert first.result(10) is second.result(10) and len(reads) == 1
+
+
+def test_films_are_read_ahead_and_what_is_wrong_with_one_is_said_to_who_reads_it(tmp_path, monkeypatch, reads):
+    held, one = films.Films(), ThreadPoolExecutor(1)
+    monkeypatch.setattr(films, "read", held.read)
+    monkeypatch.setattr(films, "_threads", lambda: one)
+    images.write_film(tmp_path / "a.png", film())
+    (tmp_path / "b.png").write_bytes(b"no picture")
+    films.ahead([tmp_path / "a.png", tmp_path / "b.png"])
+    one.submit(int).result(10)  # behind both
+    assert np.array_equal(held.read(tmp_path / "a.png"), np.asarray(Image.open(tmp_path / "a.png")))
+    assert [path.name for path in reads] == ["a.png", "b.png"]
+    with pytest.raises(MedgroundError, match=r"b\.png cannot be read"):
+        held.read(tmp_path / "b.png")
 
 
 def test_a_missing_film_is_named(tmp_path):

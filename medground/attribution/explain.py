@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
+from .. import films
 from .items import Items
 from .method import Method
 
@@ -27,10 +28,12 @@ class AttributeTask:
 
     def _explain(self, name: str, jobs) -> list[dict]:
         method, items = self.methods[name]
+        cases = [case for _, case in jobs]
+        films.ahead(items.film(case) for case in cases)
         lvlm = _loaded(self.model, self.most_pixels) if "model" in method.needs else None
         return [
             found.row() | {"seconds": found.seconds}
-            for found in method.attribute(lvlm, [items(case) for _, case in jobs])
+            for found in method.attribute(lvlm, [items(case) for case in cases])
         ]
 
 

@@ -100,14 +100,18 @@ class AnswerTask:
 
 
 class _Shown(Sequence[np.ndarray]):
-    """The films that are asked about, each read when it is looked at."""
+    """The films that are asked about, each read when it is looked at; then those of the next batch begin to come."""
 
     def __init__(self, task: AnswerTask, asked: list[Asked]):
         self._task, self._asked = task, asked
+        self._begun = 0  # films whose reading has begun
 
     def __len__(self) -> int:
         return len(self._asked)
 
     def __getitem__(self, place):
         *_, edit, _, path = self._asked[place]
+        until = place + 1 + self._task.batch_size
+        films.ahead(path for *_, path in self._asked[max(self._begun, place) : until])
+        self._begun = max(self._begun, until)
         return self._task._shown(edit, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import groupby
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,7 @@ from medground import images, records
 from medground.geometry import Letterbox
 from medground.images import write_film
 from medground.lvlm.prompts import prompt
-from medground.verification.asking import PUBLISHED_SIDE, AnswerTask, probe_edits
+from medground.verification.asking import PUBLISHED_SIDE, AnswerTask, _Shown, probe_edits
 
 YES, NO = (
     SimpleNamespace(text="Yes.", verdict="yes", margin=2.0),
@@ -162,3 +163,14 @@ def test_the_model_that_is_asked_is_loaded_once_to_see_as_much_as_it_is_told(mon
 
 def test_the_paper_shows_edits_on_224_pixels():
     assert PUBLISHED_SIDE == 224
+
+
+def test_the_films_of_the_next_batch_are_read_ahead(tmp_path, films, monkeypatch):
+    begun = []
+    monkeypatch.setattr(decoded, "ahead", lambda paths: begun.append([Path(path).stem for path in paths]))
+    names = ["bright", "dark", "removed", "background", "normal"]
+    asking, _ = task()  # three at a time
+    shown = _Shown(asking, [("direct", {}, "original", -1, str(tmp_path / f"{name}.png")) for name in names])
+    for place, name in enumerate(names):
+        assert np.array_equal(shown[place], films[name])
+    assert begun == [names[:4], names[4:], [], [], []]
