@@ -105,7 +105,7 @@ def limits() -> None:
     st.header("Limits")
     st.markdown(
         """
-- Only positives are asked about, and only *yes* is explained.
+- Only *yes* is explained, about findings that are there. The page Models asks about absent ones, too.
 - A region that passes is sufficient evidence that the answer depends on it; the filter drops cases whose cause is
   spread over region and background, so retention is not a score of a model.
 - The phantom comes from one chest CT, and its models' vision was trained with boxes: it proves that the filter
