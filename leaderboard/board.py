@@ -244,10 +244,9 @@ def by_cause(entries: tuple[str, ...], metric: str, split: str) -> pd.DataFrame:
     known, kinds = tables.cases(), tables.kinds()
     known = known[known.split.isin([split]) | (split == "all")]
     known = known[~known.split.map(tables.hidden).astype(bool)]
-    scores = tables.scores(entries)
-    scores = scores[scores.case_id.isin(known.case_id)].assign(column=scores.case_id.map(kinds))
-    scores = scores[scores.column.notna() & scores[metric].notna()]
-    cells = scores.groupby(["entry", "column"])[metric].agg(["mean", "size"]).reset_index()
+    scores = tables.metric_by_case(metric, entries, known.case_id).melt(ignore_index=False, value_name="value")
+    scores = scores.assign(column=scores.index.map(kinds)).dropna(subset=["column", "value"])
+    cells = scores.groupby(["entry", "column"])["value"].agg(["mean", "size"]).reset_index()
     return cells.rename(columns={"mean": "value"}).assign(note=lambda c: c["size"].astype(str) + " cases")
 
 

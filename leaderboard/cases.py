@@ -184,8 +184,7 @@ def case_scores(case: pd.Series, entries: tuple[str, ...]) -> dict[str, pd.Serie
     """The score of each entry on this case; none where that would help to tune to a region that is kept back."""
     if not entries or not region_shown(case):
         return {}
-    scores = tables.scores(entries)
-    return {row.entry: row for _, row in scores[scores.case_id == case.case_id].iterrows()}
+    return {row.entry: row for _, row in tables.scores(entries, [case.case_id]).iterrows()}
 
 
 def restricted(case: pd.Series) -> None:

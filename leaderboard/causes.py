@@ -67,8 +67,7 @@ def maps(pair: pd.Series, cases: pd.DataFrame) -> None:
         "Methods", order, default=[*order[: SHOWN - 1], *apart[:1]][:SHOWN], max_selections=8, key="of", bind=BIND
     )
     both = [pair["first"], pair["second"]]
-    scores = tables.scores(tuple(by_name[name] for name in order)).query("case_id in @both")
-    follows = scores.pivot(index="entry", columns="case_id", values="follows").reindex(columns=both)
+    follows = tables.metric_by_case("follows", tuple(by_name.values()), both).reindex(both).T
     kinds = tables.kinds()
     for name in chosen:
         told = follows.loc[by_name[name]] if by_name[name] in follows.index else pd.Series(0.0, both)

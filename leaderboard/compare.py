@@ -116,9 +116,8 @@ def extremes(first: str, second: str, split: str, metric: str) -> None:
     known = known[
         np.array(may) & ~tables.untold(known).to_numpy() & (known.split.isin([split]).to_numpy() | (split == "all"))
     ]
-    scores = tables.scores((first, second))
-    both = scores[scores.case_id.isin(known.index)].pivot(index="case_id", columns="entry", values=metric)
-    both = both.reindex(columns=[first, second]).dropna(how="all").fillna(METRICS[metric].worst)
+    both = tables.metric_by_case(metric, (first, second), known.index)
+    both = both.dropna(how="all").fillna(METRICS[metric].worst)
     if both.empty:
         st.info("Scores of single cases would help to tune to regions that are kept back.", icon=":material/lock:")
         return

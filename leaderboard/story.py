@@ -140,8 +140,7 @@ def example(board: object, cases: object) -> Example | None:
     if ranked.empty or others.empty or pairs.empty:
         return None
     leads = ranked.entry.iloc[0]
-    follows = tables.scores((leads, *others.entry)).pivot(index="case_id", columns="entry", values="follows")
-    follows = follows.reindex(columns=[leads, *others.entry])
+    follows = tables.metric_by_case("follows", (leads, *others.entry), [*pairs["first"], *pairs["second"]])
     for entry in others.entry:
         for pair in pairs.itertuples():
             both = sorted((pair.first, pair.second), key=lambda case: kinds.get(case) != "finding")

@@ -8,6 +8,7 @@ one for free. Frames are shared between sessions through copies; change them fre
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -235,10 +236,18 @@ def facts() -> dict[str, dict]:
     return {row["entry"]: row for row in _json(*_version(path))} if exists(path) else {}
 
 
-def scores(entries: tuple[str, ...]) -> pd.DataFrame:
-    """`records.SCORES` of some entries under the protocol that ranks."""
-    found = score_table(entries)
+def scores(entries: tuple[str, ...], cases: Iterable[str] | None = None) -> pd.DataFrame:
+    """`records.SCORES` of some entries, on some cases or on all, under the protocol that ranks."""
+    found = _scores(*_version("data/scores/scores.parquet"), tuple(entries), _sorted(cases))
     return found.filter(pc.equal(found["protocol"], "medground")).to_pandas()
+
+
+def metric_by_case(metric: str, entries: tuple[str, ...], cases: Iterable[str] | None = None) -> pd.DataFrame:
+    """What `scores` says of one metric: a row for each case, a column for each entry, NaN where there is no score."""
+    stored = _version("data/scores/scores.parquet")
+    found = _scores(*stored, tuple(entries), _sorted(cases), ("case_id", "entry", "protocol", metric))
+    found = found.filter(pc.equal(found["protocol"], "medground")).to_pandas()
+    return found.pivot(index="case_id", columns="entry", values=metric).reindex(columns=list(entries))
 
 
 def score_table(entries: tuple[str, ...]) -> pa.Table:
@@ -357,9 +366,23 @@ def _attribution(path: str, stamp: Stamp, case_id: str) -> dict | None:
 
 
 @st.cache_data(show_spinner="Reading scores", max_entries=16)
-def _scores(path: str, stamp: Stamp, entries: tuple[str, ...]) -> pa.Table:
-    rows = ds.dataset(path).to_table(filter=ds.field("entry").isin(list(entries)))
-    return rows.select(records.with_metrics(records.SCORES, rows.schema.names).names)
+def _scores(
+    path: str,
+    stamp: Stamp,
+    entries: tuple[str, ...],
+    cases: tuple[str, ...] | None = None,
+    columns: tuple[str, ...] | None = None,
+) -> pa.Table:
+    wanted = ds.field("entry").isin(pa.array(entries, pa.string()))
+    if cases is not None:
+        wanted &= ds.field("case_id").isin(pa.array(cases, pa.string()))
+    stored = ds.dataset(path)
+    known = records.with_metrics(records.SCORES, stored.schema.names).names
+    return stored.to_table(columns=list(columns or known), filter=wanted)
+
+
+def _sorted(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(sorted(names))
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

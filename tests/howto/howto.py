@@ -47,14 +47,15 @@ def follow(page: str, folder: Path, **replaced: str) -> list[tuple[str, str]]:
     return done
 
 
-def run(command: str, folder: Path) -> str:
-    """Run a command of a page in ``folder`` and return what it printed; fails where it fails."""
+def run(command: str, folder: Path, at: Path = ROOT) -> str:
+    """Run a command of a page in ``folder``, with the code of the checkout ``at``, and return what it printed; fails
+    where it fails."""
     words = shlex.split(command)
     if words[0] == "medground":
         words = [sys.executable, "-c", "from medground.cli import main; main()", *words[1:]]
     elif words[0] == "python":
         words = [sys.executable, *words[1:]]
-    environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+    environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{at}", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{command!r}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
     return done.stdout
