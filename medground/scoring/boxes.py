@@ -41,9 +41,7 @@ def boxes_from_heatmap(heatmap: np.ndarray, protocol: str = "medground", ranked:
         return _components(heat, heat >= threshold, last=0)
     if invalid(heat):
         return []
-    ranked = np.sort(heat, axis=None) if ranked is None else ranked
-    above = ranked[np.searchsorted(ranked, ranked[0], side="right") :]
-    kept = heat >= _quantile(above)
+    kept = heat >= _quantile(heat, ranked)
     return _components(heat / max(float(heat.max()), -float(heat.min())), kept, last=1)  # sums of huge values overflow
 
 
@@ -75,10 +73,13 @@ def _published_threshold(heat: np.ndarray) -> tuple[np.ndarray, float]:
     return heat, float(np.quantile(positive, QUANTILE)) if positive.size else 0.0
 
 
-def _quantile(ranked: np.ndarray) -> np.float64:
-    """Linear interpolation between the two nearest of the ascending values, which may be huge."""
-    place = QUANTILE * (ranked.size - 1)
-    low, high = (np.float64(ranked[int(k)]) for k in (np.floor(place), np.ceil(place)))
+def _quantile(heat: np.ndarray, ranked: np.ndarray | None) -> np.float64:
+    """The `QUANTILE` of the values above the lowest, linear between the two nearest, which may be huge."""
+    lowest = np.count_nonzero(heat == heat.min()) if ranked is None else np.searchsorted(ranked, ranked[0], "right")
+    place = QUANTILE * (heat.size - lowest - 1)
+    nearest = [int(lowest + np.floor(place)), int(lowest + np.ceil(place))]
+    values = np.partition(heat, nearest, axis=None) if ranked is None else ranked  # a fifth of the time of a sort
+    low, high = (np.float64(values[k]) for k in nearest)
     return low if low == high else low * (1 - place % 1) + high * (place % 1)
 
 
