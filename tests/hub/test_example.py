@@ -62,3 +62,10 @@ def test_script_and_notebook_have_the_same_method_of_ten_lines():
     method = script[script.index("def explain") : script.index("def main")].rstrip()
     assert len([line for line in method.splitlines()[1:] if '"""' not in line]) <= 10
     assert method in "\n".join("".join(cell["source"]) for cell in NOTEBOOK["cells"])
+
+
+def test_the_notebook_is_kept_without_outputs():
+    code = [cell for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
+    assert code and not any(cell["outputs"] or cell["execution_count"] for cell in code)
+    for cell in code:
+        compile("".join(cell["source"]), "cell", "exec")

@@ -90,6 +90,14 @@ def test_finds_images_and_paths_in_columns_that_are_allowed(hub, value, what):
         guard.check(hub)
 
 
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [(PNG, "bytes"), ([1.0], "a structure"), ({}, "a structure"), (None, None), (3, None), (0.5, None), ("mass", None)],
+)
+def test_bytes_and_structures_count_as_content_and_keys_and_numbers_do_not(value, what):
+    assert guard._content(value) == what
+
+
 def test_an_undeclared_source_is_refused(hub):
     rows = pq.read_table(hub / CASES).to_pylist()
     rows[0]["source"] = "hospital"
