@@ -24,6 +24,7 @@ from .errors import MedgroundError
 from .files import remedy, replacing
 
 _AT_ONCE = 4096  # rows that are dicts at once
+_GROUP = 4 * _AT_ONCE  # rows of a group: what a reader of one entry's rows has to read
 _ABOUT, _SEAL, _UNSEALED = b"medground", b"medground.sha256", b"0" * 64
 
 BOX = pa.list_(pa.float64(), 4)
@@ -201,7 +202,7 @@ def write_table(rows: Iterable[Mapping] | pa.Table, schema: pa.Schema, path: Pat
     table = rows.select(schema.names).cast(schema).combine_chunks().replace_schema_metadata({_ABOUT: about})
     with replacing(path) as partial:
         with pq.ParquetWriter(partial, table.schema, compression="zstd", write_page_checksum=True) as writer:
-            writer.write_table(table)
+            writer.write_table(table, row_group_size=_GROUP)
             writer.add_key_value_metadata({_SEAL: _UNSEALED})
         _seal(partial)
 
