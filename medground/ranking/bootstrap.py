@@ -14,6 +14,7 @@ from scipy.special import ndtr, stdtr, stdtrit
 
 RESAMPLES = 10_000
 _BLOCK = 1 << 20  # draws that are held at once
+_FEW = 16  # drawing how often a kind comes takes as long as drawing so many patients
 LEVEL = 0.95
 
 
@@ -33,13 +34,18 @@ def resample_patients(
 
     ``values`` is ``[entries, cases]``; ``patients`` names the patient of each case. All entries see the same draws,
     so that differences between columns are paired. A patient's weight is how often it was drawn, hence a matrix
-    product for every block of draws does it all.
+    product for every block of draws does it all. Where patients are of few kinds, as when values are zeros and ones,
+    how often each kind is drawn is multinomial, and nobody is drawn one by one.
     """
     _, members, cases = np.unique(np.asarray(patients), return_inverse=True, return_counts=True)
     starts = np.cumsum(cases) - cases
     sums = np.add.reduceat(values[:, np.argsort(members, kind="stable")], starts, axis=1)
     both = np.concatenate([sums, cases[None]]).T
-    totals = np.concatenate([draws @ both for draws in _draws(cases.size, resamples, rng)])
+    kinds, alike = np.unique(both, axis=0, return_counts=True)
+    if len(kinds) <= cases.size / _FEW:
+        totals = rng.multinomial(cases.size, alike / cases.size, size=resamples) @ kinds
+    else:
+        totals = np.concatenate([draws @ both for draws in _draws(cases.size, resamples, rng)])
     return totals[:, :-1] / totals[:, -1:], cases.size
 
 

@@ -58,6 +58,23 @@ def test_models_and_patients_are_drawn_independently_and_weigh_by_their_product(
     assert np.allclose(means, expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("entries", [1, 2])
+def test_patients_of_few_kinds_are_drawn_as_kinds_with_the_same_distribution(entries, monkeypatch):
+    """Shares of ones among patients with one or two cases: at most five kinds for an entry, whatever the patients."""
+    rng = np.random.default_rng(8)
+    patients = np.repeat(np.arange(400), 1 + np.arange(400) % 2)
+    values = (rng.random((entries, patients.size)) < 0.3).astype(float)
+    few, _ = resample_patients(values, patients, 20_000, np.random.default_rng(1))
+    monkeypatch.setattr(bootstrap, "_FEW", 1e9)
+    one_by_one, _ = resample_patients(values, patients, 20_000, np.random.default_rng(2))
+    error = one_by_one.std(0)
+    assert np.allclose(few.mean(0), one_by_one.mean(0), atol=0.05 * error.min())
+    assert np.allclose(np.cov(few, rowvar=False), np.cov(one_by_one, rowvar=False), atol=0.05 * error.min() ** 2)
+    for number in range(entries):
+        both = (means[:, number].round(12) for means in (few, one_by_one))  # equal shares, summed otherwise
+        assert stats.ks_2samp(*both).pvalue > 1e-3
+
+
 def test_the_same_seed_gives_the_same_resamples():
     values, patients = clustered(np.random.default_rng(1), 30)
     first, second = (resample_patients(values, patients, 50, np.random.default_rng(7))[0] for _ in range(2))
