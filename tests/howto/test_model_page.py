@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from pydicom.data import get_testdata_file
+
+from medground.images import read_film, write_film
 
 sys.path.insert(0, str(Path(__file__).parent))
 import howto
@@ -32,7 +34,7 @@ for name in ("attention_head", "rollout", "lrp", "gradient_attention", "gradcam"
 
 @pytest.mark.slow
 def test_a_third_family(tmp_path):
-    shutil.copy(howto.ROOT / "docs/methods.png", tmp_path / "film.png")
+    write_film(tmp_path / "film.png", read_film(get_testdata_file("RG1_UNCR.dcm", download=False)))
     howto.follow("model.md", tmp_path)
     assert (tmp_path / "explained").is_dir() and any((tmp_path / "explained").iterdir())
     (tmp_path / "methods.py").write_text(METHODS)
