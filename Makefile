@@ -26,8 +26,10 @@ train: .venv/all  ## train the phantom's models again, those whose code or setti
 docs: .venv/all  ## the documentation as a site, in site/
 	mkdocs build --strict
 
-bench: .venv/all  ## speed side by side, ablations, cost; on a GPU the true sizes
+bench: .venv/all .cache/peers  ## speed side by side, growth, ablations, cost; on a GPU the true sizes
 	$(PY) -m benchmarks.speed
+	$(PY) -m benchmarks.peers
+	$(PY) -m benchmarks.growth
 	$(PY) -m benchmarks.anatomy
 	$(PY) -m benchmarks.entry
 	$(PY) -m benchmarks.cost
@@ -36,6 +38,9 @@ bench: .venv/all  ## speed side by side, ablations, cost; on a GPU the true size
 	if $(PY) -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then mkdir -p .cache && \
 	  $(PY) -m benchmarks.gpu --rates .cache/rates.json && $(PY) -m benchmarks.cost --rates .cache/rates.json; \
 	  else echo "benchmarks.gpu: not run, there is no GPU"; fi
+
+.cache/peers: benchmarks/peers.txt  # what only benchmarks.peers imports; without it, that says what is missing
+	-$(PY) -m pip install --quiet --no-deps --upgrade --target $@ -r $< && touch $@
 
 lint: .venv/all  ## style and types
 	ruff check . && ruff format --check .

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import anatomy, cost, entry, flops, gpu, speed, true_sizes
-from medground import params
+from benchmarks import anatomy, cost, entry, flops, gpu, growth, peers, speed, true_sizes
+from medground import films, params, records
 from medground.attribution import Item, entries, method
 from medground.attribution.candidates import CONCEPTS
 from medground.errors import MedgroundError
@@ -160,3 +162,34 @@ def test_every_method_has_a_cost():
     for name, known in entries().items():
         assert bool(known.passes) == ("model" in known.needs), name
     assert not method("whole_film").attribute(None, [item])[0].forwards
+
+
+@pytest.mark.slow
+def test_peers_say_the_same_and_absent_ones_are_named(monkeypatch, capsys):
+    """Each row asserts equal results; what is not installed here has a row that says so."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(films, "STORE", films.STORE)
+    monkeypatch.setattr(peers, "MODELS", peers.MODELS[:1])
+    here = importlib.util.find_spec
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "cc3d" else here(name))
+    peers.main(["--repeats", "1", "--maps", "2", "--cases", "400"])
+    rows = capsys.readouterr().out.splitlines()[2:]
+    said = {row.split(",")[0].removeprefix("| "): row for row in rows}
+    assert len(rows) == len(said) == 7 and "not installed" in said["map to boxes"]
+    for work in (
+        "occlusion",
+        "integrated gradients",
+        "paired intervals over patients",
+        "a JPEG 2000 film of 2544 x 3056",
+    ):
+        assert said[work].count(" ms |") == 2
+
+
+@pytest.mark.slow
+def test_made_up_tables_are_such_as_the_stages_read(tmp_path):
+    """And the share of verified cases is the one that was meant."""
+    growth.make(tmp_path, 300)
+    for stage in ("verify", "score"):
+        assert "failed" not in growth.run(stage, tmp_path, growth.ROOT)
+    kept = [case["kept"] for case in records.read_rows(tmp_path / "data/cases/cases.parquet", records.CASES)]
+    assert len(kept) == 600 and sum(kept) / 600 == pytest.approx(growth.RIGHT * growth.PASSES**3, abs=0.04)
