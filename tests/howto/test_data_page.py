@@ -107,9 +107,12 @@ def test_every_command_does_what_the_page_says(places):
     assert (places["elsewhere"] / "got/board.json").exists() and (places["elsewhere"] / "board/board.json").exists()
     assert "repo" in (places["elsewhere"] / "board.dvc").read_text()
     assert "cases_test" in told["dvc metrics show"]
-    assert (places["second"] / "dvc_plots/index.html").exists()
+    plots = (places["second"] / "dvc_plots/index.html").read_text()
+    assert "localisation.svg" in plots and "//" not in plots.replace("file://", "")  # nothing comes from the network
     assert re.findall(r"Running stage '(.+?)'", told["dvc exp run -S rank.resamples=2000 rank"])[-1:] == ["rank"]
-    assert "resamples: 2000" in (places["second"] / "params.yaml").read_text()
+    changed = run(places["second"], "git", "diff", "HEAD", "--unified=0", "params.yaml").splitlines()
+    kept, set_ = (next(line for line in changed if re.match(rf"\{sign}\s", line)) for sign in "-+")
+    assert len(changed) == 7 and "resamples: 10000" in kept and "resamples: 2000" in set_, "one line, and no other form"
 
 
 def test_what_was_pulled_is_what_was_pushed_and_nothing_is_left_to_do(places):
