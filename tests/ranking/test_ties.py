@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medground.ranking.ties import differ, letters, rank_intervals
+from medground.ranking.ties import _runs, differ, letters, rank_intervals
 
 
 def symmetric(values, size):
@@ -93,3 +93,13 @@ def test_hundreds_of_entries_in_a_tangle_still_share_a_letter_where_they_are_tie
     )
     assert all(names[i] & names[j] for i, j in np.argwhere(~different))
     assert len(set.union(*names)) <= size
+
+
+@pytest.mark.parametrize("reach", [0.0, 0.03, 0.2, 2.0])
+def test_runs_are_exact_where_all_between_two_that_are_tied_are_tied_with_both(reach):
+    observed = np.random.default_rng(1).random(40)
+    different = np.abs(observed[:, None] - observed) > reach
+    groups = _runs(np.argsort(-observed), different)
+    shared = (groups[:, :, None] & groups[:, None, :]).any(0)
+    assert np.array_equal(shared, ~different)
+    assert len(np.unique(groups, axis=0)) == len(groups) and groups.any(1).all()
