@@ -86,6 +86,15 @@ def test_rows_fit_the_table_and_cover_every_track_with_every_entry(rows, tmp_pat
             assert sorted(entries) == sorted(LEVELS), (track, split)
 
 
+def test_the_track_of_all_cases_stands_first_and_then_each_track_of_each_split(rows):
+    tracks = [row["track"] for row in rows]
+    last_of_all = max(place for place, track in enumerate(tracks) if track == "all")
+    assert set(tracks[: last_of_all + 1]) == {"all"} and len(set(tracks)) > 1
+    places = [(row["track"], row["split"]) for row in rows]
+    runs = [place for number, place in enumerate(places) if number == 0 or places[number - 1] != place]
+    assert len(runs) == len(set(runs))
+
+
 def test_means_are_plain_means_over_honest_cases(rows, results):
     cases = [case for case in benchmark() if case["control"] == "honest"]
     found = scored(LEVELS, benchmark()).to_pylist()
