@@ -220,3 +220,12 @@ def test_what_is_published_of_a_test_case_gives_no_cause_away():
 
 def test_honest_is_what_nothing_was_taught():
     assert HONEST["control"] == "honest" and RULES["honest"](True, False) and not RULES["honest"](False, True)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_share_of_a_cause_that_regions_hold_on_films_of_any_shape(turned):
+    cause, regions = [(2.0, 10.0, 6.0, 90.0)], [(0.0, 50.0, 4.0, 100.0)]  # 4 x 80 pixels, 2 x 40 of them inside
+    if turned:
+        cause, regions = ([(y1, x1, y2, x2) for x1, y1, x2, y2 in boxes] for boxes in (cause, regions))
+    assert share_inside(cause, regions) == 0.25
+    assert share_inside(cause, cause) == 1
