@@ -64,13 +64,15 @@ def leader(board: pd.DataFrame) -> None:
         called = names.everybody()
         alike = [row.entry for row in ranked.itertuples() if set(row.tie or "") & set(first.tie or "")]
         rests = f"of {first.pairs} pairs" if metric == "follows" else f"over {first.cases} cases"
+        leads = [f"**{plain(called[row.entry])}**" for row in ranked[ranked["rank"] == first["rank"]].itertuples()]
+        one = len(leads) == 1
         said = (
-            f"**{plain(called[first.entry])}** leads the {len(ranked)} of {len(methods)} methods that follow the model:"
-            f" {tables.ON_BOARD[metric].lower()} {first[metric]:.2f} {rests}, 95 % interval "
+            f"{' and '.join(leads)} {'leads' if one else 'lead'} the {len(ranked)} of {len(methods)} methods that "
+            f"follow the model: {tables.ON_BOARD[metric].lower()} {first[metric]:.2f} {rests}, 95 % interval "
             f"{first[f'{metric}_low']:.2f} to {first[f'{metric}_high']:.2f}. "
         )
-        if len(alike) > 1:
-            said += f"It cannot be told apart from {len(alike) - 1} of the others, which share a letter with it."
+        if others := len(alike) - len(leads):
+            said += f"{others} more share {'its' if one else 'their'} letter: these cannot be told apart."
         st.markdown(said)
     st.markdown(
         "**Letters**: methods that share one cannot be told apart. **Gray**: not ranked. Squares are **floors**, which "

@@ -61,7 +61,7 @@ def summary() -> str:
         "outside the expert's region.",
         f"- **{len(ranked)} of {len(ranked) + len(apart)} methods follow the model**, on {first['pairs']} pairs of "
         "cases with one film, question and answer, and two causes (test patients; chart). "
-        + (f"`{ranked[0]['entry']}` is first: {_with_interval(ranked[0], 'follows')}." if ranked else ""),
+        + (f"{_first(ranked)} first: {_with_interval(ranked[0], 'follows')}." if ranked else ""),
     ]
     if "prompting" in rows:
         lines.append(
@@ -305,6 +305,12 @@ def board() -> str:
         "apart (paired bootstrap, Holm-corrected). Not ranked: floors, and entries whose interval reaches that of the "
         "best one.*"
     )
+
+
+def _first(ranked: list[dict]) -> str:
+    """Who is first, or are, where several are alike."""
+    names = [f"`{row['entry']}`" for row in ranked if row["rank"] == ranked[0]["rank"]]
+    return f"{names[0]} is" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} are"
 
 
 def _with_interval(row: dict, name: str) -> str:

@@ -219,7 +219,10 @@ def test_the_first_screen_says_who_leads_and_what_cannot_be_told_apart(root):
     said, rows = texts(show("board")), on_test(root)
     ranked = rows[rows.ranked.astype(bool)].sort_values(["rank", "entry"])
     methods = rows[rows.kind != "floor"]
-    assert f"leads the {len(ranked)} of {len(methods)} methods" in said
+    first = ranked[ranked["rank"] == 1]
+    verb = "leads" if len(first) == 1 else "lead"
+    assert f"{verb} the {len(ranked)} of {len(methods)} methods" in said
+    assert f"{len(ranked[ranked.tie == first.tie.iloc[0]]) - len(first)} more share" in said
     assert "Phantom films" in said and "Letters" in said and "Gray" in said
     kept = json.loads((root / "data/cases/filter.json").read_text())["by_control"]["honest"]
     assert f"{kept['kept'] / kept['right']:.0%}".replace("%", " %") in said
