@@ -16,6 +16,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 BY_INSTALL = ("torch",)  # scripts/install names their version
+CUDA = ("cuda-", "nvidia-", "triton")  # what a build of torch for GPUs brings besides, in versions of its own
 OUT = ROOT / "constraints.txt"
 HEAD = """\
 # What scripts/install installs, package by package. Written by scripts/constraints.py from an environment in which all
@@ -58,6 +59,8 @@ def pinned(requirements: list[Requirement]) -> dict[str, str]:
         pins[name] = Version(found.version).public
         for text in found.requires or []:
             needed = Requirement(text)
+            if name in BY_INSTALL and needed.name.startswith(CUDA):
+                continue
             if needed.marker is None or needed.marker.evaluate({"extra": extra}):
                 waiting += [(needed, each) for each in ("", *needed.extras)]
     return pins

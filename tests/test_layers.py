@@ -126,3 +126,9 @@ def test_the_reader_of_imports_sees_them(tmp_path, monkeypatch):
         "def f():\n    from ...scoring.boxes import y\n"
     )
     assert imports(file) == {"engine", "cli", "params", "lvlm", "hub", "images", "scoring"}
+
+
+def test_test_files_have_names_of_their_own():
+    """Two of one name cannot be collected together: the folders of tests are no packages."""
+    names = [path.name for path in PACKAGE.parent.glob("tests/**/test_*.py")]
+    assert len(names) == len(set(names)), sorted({name for name in names if names.count(name) > 1})

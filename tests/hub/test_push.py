@@ -331,7 +331,7 @@ def test_refuses_restricted_pixels_before_the_network(hub, publish, tree, tmp_pa
     out = tmp_path / "hub"
     monkeypatch.setattr(folder, "may_leave", lambda *_: True)
     monkeypatch.setattr(folder.guard, "check", lambda _: None)
-    monkeypatch.setattr(folder, "_preview", lambda *_: b"a film")
+    monkeypatch.setattr(folder, "thumbnail", lambda *_: b"a film")
     folder.build(tree / "data", out)  # what a careless export would make
     done = publish(out)
     _failed(done, "this may not leave")
