@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from medground.errors import MedgroundError
+from medground.verification import causes
 from medground.verification.gates import released_records, retention, surplus, verify
 
 SAMPLE = {
@@ -137,3 +138,17 @@ def test_what_is_beyond_the_most_of_a_group_is_drawn():
     without_b = [case for case in cases if case["finding"] == "a"]
     assert surplus(without_b, 3, seed=1) == beyond  # a group does not move another
     assert any(surplus(without_b, 3, seed=seed) != beyond for seed in range(9))
+
+
+@pytest.mark.parametrize("seeds", list(itertools.product((0, 1, 2), repeat=3)))
+def test_a_case_stays_where_some_seed_of_either_background_does(seeds):
+    """In both tables of the filter: flipped asks for one seed, stayed for one of each background besides."""
+    flipped, removed, normal = seeds
+    case = {"model": "m", "mode": "direct", "source": "s", "index": 0, "finding": "f", "patient_id": "p",
+            "control": "honest", "right": True, "verified": False, "seeds": 2, "flipped": flipped,
+            "stayed_removed": removed, "stayed_normal": normal, "passed": 0, "kept": False, "reason": "not stayed",
+            "cause": None}  # fmt: skip
+    (row,) = retention([case])
+    kinds = causes.by_control([case], lambda values, patients: (0.0, 1.0), {("s", 0): []})
+    for told in (row, kinds["honest"]):
+        assert told["flipped"] == bool(flipped) and told["stayed"] == bool(flipped and removed and normal)
