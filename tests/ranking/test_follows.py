@@ -6,6 +6,8 @@ import pytest
 
 from medground import records
 from medground.ranking import Results, board, lead, ranked
+from medground.ranking.board import _over_models
+from medground.ranking.bootstrap import resample_models
 from medground.ranking.show import show
 from medground.scoring import score_entry
 from medground.scoring.tables import paired
@@ -187,3 +189,15 @@ def test_rows_fit_the_table(rows, tmp_path):
     back = records.read_rows(tmp_path / "board.parquet", records.BOARD)
     assert {"follows", "follows_low", "follows_high", "pairs", "ranked", "over_floor"} <= back[0].keys()
     assert [row["entry"] for row in back] == [row["entry"] for row in rows]
+
+
+@pytest.mark.parametrize("level", [0.5, 0.9])
+def test_both_tails_of_the_interval_over_models_are_alike(results, level):
+    """Of the draws, half of what is left lies below the lower end, and half above the upper one."""
+    units = next(units for units in results.units(np.ones(len(results.cases), bool)) if "iou" in units.names)
+    draws = resample_models(units.of("iou"), units.patients, units.models, 2000, np.random.default_rng(3))
+    told = _over_models(units, "iou", level, 2000, np.random.default_rng(3))
+    number = results.entries.index("floor")
+    low, high = told["order_low_models"][number], told["order_high_models"][number]
+    assert np.mean(draws[:, number] < low) == pytest.approx((1 - level) / 2, abs=0.01)
+    assert np.mean(draws[:, number] > high) == pytest.approx((1 - level) / 2, abs=0.01)
