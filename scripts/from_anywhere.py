@@ -152,7 +152,7 @@ def wheel(out: Path) -> Path:
     for name in told.stdout.split():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((ROOT / name).read_bytes())
-    _pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", out, source)
+    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", out, source)
     (found,) = out.glob("medground-*.whl")
     return found
 
@@ -162,12 +162,12 @@ def environment(home: Path, wheel: Path, light: bool) -> Path:
     venv.create(home, with_pip=True)
     python = home / "bin/python"
     if light:
-        _pip(python, "install", "--no-deps", wheel)
+        pip(python, "install", "--no-deps", wheel)
         (found,) = home.glob("lib/python*/site-packages")
         (found / "packages.pth").write_text("\n".join(site.getsitepackages()))
     else:
         constraints = ROOT / "constraints.txt"
-        _pip(python, "install", "--constraint", constraints, f"medground[run,hub] @ {wheel.as_uri()}")
+        pip(python, "install", "--constraint", constraints, f"medground[run,hub] @ {wheel.as_uri()}")
     return python
 
 
@@ -178,8 +178,12 @@ def notebook() -> str:
     return "\n".join(re.sub(r"^%pip.*$", "", cell, flags=re.M) for cell in code)
 
 
-def _pip(python: Path | str, *words: Path | str) -> None:
-    subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words], check=True)
+def pip(python: Path | str, *words: Path | str) -> None:
+    """Run pip of an interpreter; RuntimeError with what it said where it fails."""
+    told = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    done = subprocess.run(told, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-4000:])
 
 
 def _size(folder: Path) -> int:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 import fixture
+import from_anywhere
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "transformers", "diffusers", "dvc", "ray", "streamlit", "datasets", "nibabel")
@@ -37,16 +39,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    source = out / "source"
-    done = subprocess.run(["git", "-C", ROOT, "ls-files", "medground", "pyproject.toml", "README.md", "LICENSE"],
-                          capture_output=True, text=True, check=True)  # fmt: skip
-    for name in done.stdout.split():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_bytes((ROOT / name).read_bytes())
-    pip(sys.executable, "wheel", "--no-deps", "--wheel-dir", out, source)
-    (found,) = out.glob("medground-*.whl")
-    return found
+    return from_anywhere.wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +48,7 @@ def core(wheel, tmp_path_factory):
     home = tmp_path_factory.mktemp("core")
     venv.create(home, with_pip=True)
     constraints = ["--constraint", ROOT / "constraints.txt"] if (ROOT / "constraints.txt").is_file() else []
-    pip(home / "bin/python", "install", *constraints, wheel)
+    from_anywhere.pip(home / "bin/python", "install", *constraints, wheel)
     return home / "bin"
 
 
@@ -65,12 +58,6 @@ def folder(tmp_path_factory):
     root = fixture.build(tmp_path_factory.mktemp("outside"), patients=8)
     (root / "params.yaml").unlink()
     return root
-
-
-def pip(python, *words):
-    done = subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *words],
-                          capture_output=True, text=True)  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
 
 
 def run(folder, *words, code=0):
