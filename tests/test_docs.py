@@ -17,6 +17,9 @@ from dvc.cli.parser import get_main_parser
 
 from medground.cli import app
 
+sys.path.insert(0, str(Path(__file__).parent / "howto"))
+import howto
+
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(
     {ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "submissions/README.md", *ROOT.glob("docs/**/*.md")}
@@ -31,14 +34,8 @@ def blocks(page: Path, *languages: str) -> list[str]:
 
 
 def lines(page: Path) -> list[str]:
-    """The shell commands of a page, one each, continued lines joined."""
-    found = []
-    for block in blocks(page, "bash", "console"):
-        block = re.sub(r"\\\n\s*", " ", block)
-        given = [line for line in block.splitlines() if line.startswith("$ ")] or block.splitlines()
-        for line in given:  # where prompts are shown, the other lines are what was printed
-            found += [part.strip() for part in re.split(r"&&|;(?!;)", line.removeprefix("$ "))]
-    return [line for line in found if line and not line.startswith("#")]
+    """The shell commands of a page."""
+    return [command for block in blocks(page, "bash", "console") for command in howto.commands(block)]
 
 
 GIVEN = [

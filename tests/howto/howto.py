@@ -19,6 +19,15 @@ def blocks(page: Path) -> list[tuple[str, str | None, str]]:
     return [(kind, name, text) for kind, name, text in _BLOCK.findall(page.read_text())]
 
 
+def commands(block: str) -> list[str]:
+    """The shell commands of a block, one each, continued lines joined and comments left out; where prompts are
+    shown, the other lines are what was printed."""
+    lines = re.sub(r"\\\n\s*", " ", block).splitlines()
+    given = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")] or lines
+    parts = [part.strip() for line in given for part in re.split(r"&&|;(?!;)", re.sub(r"(^|\s)#.*", "", line))]
+    return [part for part in parts if part]
+
+
 def follow(page: str, folder: Path, **replaced: str) -> list[tuple[str, str]]:
     """Write every titled block of ``docs/how-to/<page>`` under ``folder``, then run its console commands there.
 
@@ -26,15 +35,15 @@ def follow(page: str, folder: Path, **replaced: str) -> list[tuple[str, str]]:
     done as pip would, as far as entry points go. ``replaced`` are words of commands that stand for something else here.
     """
     done = []
-    commands = []
+    consoles = []
     for kind, name, text in blocks(ROOT / "docs/how-to" / page):
         if name:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
         elif kind == "console":
-            commands.append(text)
-    for command, shown in (pair for text in commands for pair in _commands(text)):
+            consoles.append(text)
+    for command, shown in (pair for text in consoles for pair in _commands(text)):
         for word, other in replaced.items():
             command = command.replace(word, other)
         if command == "pip install .":

@@ -118,12 +118,8 @@ def given(page: str) -> list[str]:
     """The commands of a page, and its Python, in order."""
     found = []
     for kind, _, text in howto.blocks(ROOT / page):
-        if kind == "python":
-            found.append(text)
-        elif kind == "bash":
-            lines = re.sub(r"\\\n\s*", " ", text).splitlines()
-            found += [part.strip() for line in lines for part in re.split(r"&&", re.sub(r"\s+#.*", "", line))]
-    return [command for command in found if command and not re.match(r"#", command)]
+        found += [text] if kind == "python" else howto.commands(text) if kind == "bash" else []
+    return found
 
 
 def elsewhere(command: str) -> bool:
