@@ -22,6 +22,7 @@ import yaml
 from PIL import Image
 
 from medground import engine, files, params, records, reproduced, scoring
+from medground.cases import benchmarked
 from medground.errors import MedgroundError
 from medground.evaluation.results import published
 from medground.evaluation.tables import RESULTS
@@ -30,7 +31,7 @@ from medground.hub.hidden import hidden as hub_hidden
 from medground.hub.licences import Kind, may_leave
 from medground.images import read_film
 from medground.ranking import Resampling
-from medground.scoring.tables import benchmarked, paired
+from medground.scoring.tables import paired
 from medground.submission import preview
 
 Stamp = tuple[int, int]

@@ -16,11 +16,12 @@ from medground import engine, files, params, records
 from medground.attribution import by_entry
 from medground.attribution.items import Items
 from medground.attribution.sanity import SanityTask
+from medground.cases import localised
 from medground.lvlm import checkpoints
 from medground.ranking.bootstrap import interval, resample_patients
 from medground.scoring.entries import Entry, method_entry
 from medground.scoring.sanity import MOVES, STAYS, hottest, nulls, overlap, same_films, verdict
-from medground.scoring.tables import load_cases, localised, read_attributions
+from medground.scoring.tables import load_cases, read_attributions
 from medground.submission import accepted
 
 

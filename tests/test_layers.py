@@ -34,6 +34,7 @@ GROUND = {
     "records",
     "images",
     "thumbnail",
+    "cases",
     "films",
     "geometry",
     "params",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from .. import films, records
+from ..cases import of_benchmark
 from ..errors import MedgroundError
 from ..geometry import Box
 from .method import Item, Method
@@ -32,7 +33,7 @@ def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
     if model not in models:
         raise MedgroundError(f"{CASES} has no case of model {model!r}; it has: {', '.join(models) or 'none'}")
     own = table.filter(pc.equal(table["model"], model))
-    kept = own.filter(pc.or_(own["kept"], pc.is_valid(own["pair"]))).to_pylist()
+    kept = own.filter(of_benchmark(own)).to_pylist()
     return sorted(kept, key=lambda row: (row["question"], row["answer"], row["source"], row["index"]))
 
 

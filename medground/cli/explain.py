@@ -38,7 +38,7 @@ def attribute(
     from ..images import read_film
     from ..lvlm import load_lvlm
 
-    folders.check(out, "medground attribute")  # before the model is asked
+    folders.check(out, report.COMMAND)  # before the model is asked
     chosen, pixels = attribution.by_entry(method), read_film(film)
     against = domain.doubts(film)
     if not anyway and any(doubt.refuses for doubt in against):

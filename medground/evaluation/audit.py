@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import yaml
 
@@ -28,7 +28,7 @@ from . import judging
 from . import questions as asked_about
 from .report import page
 from .results import results
-from .tables import EDITS, RESULTS, VERDICTS
+from .tables import ASKED, EDITS, RESULTS, VERDICTS
 from .verdicts import verdicts
 
 COMMAND = "medground evaluate"
@@ -173,7 +173,7 @@ def _ask(
     from ..lvlm.checkpoints import revision  # imports transformers
 
     weights = revision(where)
-    told: dict[str, Any] = {"max_new_tokens": 48, "protocol": "medground", "most_pixels": 0} | dict(asked)
+    told = ASKED | dict(asked)
     read = code.digest(code.closure([judging.__name__, *code.below("medground.lvlm.families")]))
     name = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', model)}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
     out = PROGRESS / "evaluated" / f"{name}.parquet"

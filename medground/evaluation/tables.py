@@ -7,11 +7,16 @@ sums verdicts up, with intervals over patients.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 
 from ..records import BOXES
 
 EDITS = ("region_removed", "background_removed", "background_normal")
+#: How a model is asked where nothing else is said: the longest answer in tokens, the largest film in pixels (0: as each
+#: model takes), and whose rules.
+ASKED: dict[str, Any] = {"max_new_tokens": 48, "most_pixels": 0, "protocol": "medground"}
 
 _QUESTION = [
     pa.field("source", pa.string(), False),

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from .. import records
+from ..evaluation.tables import ASKED
 from ..params import Params
 from ..scoring.boxes import MAX_BOXES, MIN_AREA, QUANTILE
 from ..scoring.score import SIDE
@@ -19,9 +20,6 @@ COMMAND = "medground export"
 ABOUT = "benchmark.json"
 EVAL = "eval.yaml"
 NORMAL = "phantom_region"  # gives the normal films where no source of the profile has any (`medground.sources`)
-#: How models are asked where nothing else is said: the longest answer in tokens, the largest film in pixels (0: as each
-#: model takes), and whose rules.
-ASKED = {"max_new_tokens": 48, "most_pixels": 0, "protocol": "medground"}
 
 
 def about(data: Path, made_by: Mapping, modes: Sequence[str], asked: Mapping | None = None) -> dict:

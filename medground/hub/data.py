@@ -16,10 +16,10 @@ from pathlib import Path
 from .. import __version__, files, folders, params, records
 from ..errors import MedgroundError
 from ..evaluation.questions import TABLE as QUESTIONS_TABLE
-from ..evaluation.tables import EDITS, QUESTIONS, RESULTS
+from ..evaluation.tables import ASKED, EDITS, QUESTIONS, RESULTS
 from ..lvlm.prompts import MODES
 from ..scoring import METRICS
-from .about import ABOUT, ASKED
+from .about import ABOUT
 from .tables import read_shard
 
 #: What may stand for the data; the text of the option ``--data``.
@@ -71,8 +71,8 @@ def repository(name: str | Path) -> tuple[str, str | None] | None:
 
 
 def asked(data: Path) -> dict:
-    """How the models of the benchmark were asked (`about.ASKED`): as the dataset says, or ``params.yaml`` beside the
-    pipeline's tables."""
+    """How the models of the benchmark were asked (`evaluation.tables.ASKED`): as the dataset says, or ``params.yaml``
+    beside the pipeline's tables."""
     if (data / ABOUT).is_file():
         return ASKED | files.read_json(data / ABOUT, dict)["asked"]
     if (data.parent / "params.yaml").is_file():

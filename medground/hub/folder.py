@@ -15,13 +15,14 @@ import numpy as np
 import pyarrow as pa
 
 from .. import files, folders, records
+from ..cases import benchmarked
 from ..errors import MedgroundError
 from ..evaluation.questions import read as read_questions
 from ..evaluation.results import published
 from ..evaluation.tables import EDITS, RESULTS
 from ..lvlm.verdict import parse_verdict
 from ..scoring import METRICS
-from ..scoring.tables import benchmarked, read_attributions
+from ..scoring.tables import read_attributions
 from ..thumbnail import thumbnail
 from ..verification.causes import KEPT_BACK, exported
 from ..verification.gates import retention

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .. import records
+from ..cases import benchmarked
 from ..scoring import METRICS
-from ..scoring.tables import benchmarked
 from ..verification.causes import KEPT_BACK, exported
 from ..verification.gates import retention
 from .data import WITHHELD, case

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar, cast
@@ -27,6 +28,7 @@ from ..films import drawn
 from ..geometry import Letterbox
 from .checkpoints import Published
 from .head import in_float32
+from .sight import Sight
 from .verdict import find_verdict
 
 _AGAIN = 8  # slices that went well before a larger one is tried again
@@ -105,6 +107,7 @@ class LVLM(ABC):
         self.batch_size = 64 if self.device.type == "cuda" else 16  # at most; see `chunked`
         self.fits: int | None = None  # less than that, where memory ran out
         self._went_well = 0
+        self._sight = Sight(self._look)
         self._mean = torch.tensor(image_processor.image_mean, device=self.device).view(3, 1, 1)
         self._std = torch.tensor(image_processor.image_std, device=self.device).view(3, 1, 1)
 
@@ -202,16 +205,18 @@ class LVLM(ABC):
         to the film's shape.
         ``protocol`` decides how large ones are drawn.
         """
-        height, width = films[0].shape
-        letterbox = self.letterbox(width, height)
+        return self._gray([self._image(film, protocol) for film in films])
+
+    def _gray(self, images: Sequence[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(images)).to(self.device).float() / 255
+
+    def _image(self, film: np.ndarray, protocol: str) -> np.ndarray:
+        """A film uint8 ``[H, W]`` as the canvas shows it, uint8 ``[h, w]``; of a film that is held, the same one."""
+        letterbox = self.letterbox(*film.shape[::-1])
         if protocol == "published":
             size = letterbox.width, letterbox.height
-            how: tuple = (size, self._resample)
-            images = [drawn(film, lambda film: _resized(film, *how), how) for film in films]
-        else:
-            how = letterbox, self.most_pixels
-            images = [drawn(film, lambda film: self._drawn(film, letterbox), how) for film in films]
-        return torch.from_numpy(np.stack(images)).to(self.device).float() / 255
+            return drawn(film, lambda film: _resized(film, size, self._resample), (size, self._resample))
+        return drawn(film, lambda film: self._drawn(film, letterbox), (letterbox, self.most_pixels))
 
     def _drawn(self, film: np.ndarray, letterbox: Letterbox) -> np.ndarray:
         height, width = film.shape
@@ -314,6 +319,11 @@ class LVLM(ABC):
         with torch.inference_mode():
             return [answer for done in self.chunked(batch, range(len(films)), batch_size) for answer in done]
 
+    def looking_once(self) -> AbstractContextManager[None]:
+        """Within this, `answer` shows the vision tower each film once, however often and in whichever mode it is asked
+        about. For films of `medground.films`, which gives the same one the same object; weights must not change."""
+        return self._sight.remembered()
+
     @contextmanager
     def eager(self) -> Iterator[None]:
         """Run the decoder with attention that returns its weights, masks included; undone on leaving, whatever
@@ -376,7 +386,7 @@ class LVLM(ABC):
                 do_sample=False,
                 pad_token_id=pad,
                 logits_processor=[recorder],
-                **self._batched_pixels([film for film, _ in batch], protocol),
+                **self._shown([film for film, _ in batch], protocol),
                 **self.generation_inputs(input_ids == self.image_token_id),
             )[:, length:]
         margins = torch.stack(recorder.margins, 1).tolist()
@@ -411,8 +421,20 @@ class LVLM(ABC):
     def _decoded(self, tokens: list[int]) -> str:
         return str(self.tokenizer.decode(tokens, skip_special_tokens=True))
 
-    def _batched_pixels(self, films: list[np.ndarray], protocol: str) -> dict[str, Tensor]:
-        parts = [self.pixel_inputs(self.canvas([film], protocol)) for film in films]
+    def _shown(self, films: list[np.ndarray], protocol: str) -> dict[str, Any]:
+        """What ``generate`` is told of films: what the vision tower makes of them, or their pixels where a model takes
+        nothing else."""
+        images = [self._image(film, protocol) for film in films]
+        if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
+            return self._pixels_of(images)
+        shapes = {name: value for name, value in self._pixels_of(images).items() if name != "pixel_values"}
+        return {"mm_encoder_outputs": {"image": self._sight(images)}, **shapes}  # positions depend on the shapes
+
+    def _look(self, images: Sequence[np.ndarray]) -> Any:
+        return self.model.model.get_image_features(**self._pixels_of(images), return_dict=True)
+
+    def _pixels_of(self, images: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        parts = [self.pixel_inputs(self._gray([image])) for image in images]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def _image_tokens(self, width: int, height: int) -> int:

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .. import records
+from ..cases import localised
 from ..errors import MedgroundError
 from ..scoring.metrics import METRICS
-from ..scoring.tables import localised
 from .bootstrap import (
     LEVEL,
     RESAMPLES,

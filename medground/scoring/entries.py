@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import geometry, records
+from ..cases import localised
 from ..errors import MedgroundError
 from . import agreement, boxes, metrics, score
-from .tables import dataset_version, localised, read_attributions
+from .tables import dataset_version, read_attributions
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ..cases import localised
 from ..geometry import Box, Letterbox, fill
 from .metrics import METRICS
 from .score import attribution_problem, render
-from .tables import localised
 
 Seed = int | Sequence[int]
 #: Masks ``[M, h, w]`` of the canvas in; the answer's probability on the film, and ``[M]`` with each exchanged, out.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import records
+from ..cases import of_benchmark
 from ..errors import MedgroundError
 from ..files import replacing
 
@@ -32,7 +33,7 @@ def load_cases(data: Path | str = "data") -> list[dict]:
     data = Path(data)
     path = data / "cases" / "cases.parquet"
     table = records.read_table(path, records.CASES)
-    chosen = table.filter(pc.or_(table["kept"], pc.is_valid(table["pair"]))).to_pylist()
+    chosen = table.filter(of_benchmark(table)).to_pylist()
     if not chosen:
         raise MedgroundError(f"{path} has no kept case, so there is nothing to score; see retention.json beside it")
     wanted = {(case["source"], case["index"]) for case in chosen}
@@ -48,16 +49,6 @@ def load_cases(data: Path | str = "data") -> list[dict]:
             raise MedgroundError(f"{path}: case {case['case_id']} has no sample under {data}/samples; run `dvc repro`")
         case.update({name: sample[name] for name in _OF_SAMPLE})
     return paired(chosen)
-
-
-def benchmarked(case: Mapping) -> bool:
-    """Is a case one that every entry explains: kept by the filter, or one of a pair?"""
-    return bool(case["kept"]) or case.get("pair") is not None
-
-
-def localised(case: Mapping) -> bool:
-    """Is a case one whose answer comes from the expert's region: kept by the filter, of a model that looks there?"""
-    return bool(case.get("kept", True)) and case["control"] == "honest"
 
 
 def paired(cases: list[dict]) -> list[dict]:

@@ -9,11 +9,12 @@ from typing import Unpack
 import pyarrow as pa
 
 from .. import files, params, ranking, records
+from ..cases import localised
 from ..errors import MedgroundError
 from ..ranking import Resampling, Results
 from ..scoring import score_entry
 from ..scoring.entries import Entry
-from ..scoring.tables import load_cases, localised, read_attributions
+from ..scoring.tables import load_cases, read_attributions
 from .schema import CARD, TABLE
 from .validator import Report, validate
 

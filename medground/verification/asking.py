@@ -27,8 +27,8 @@ def probe_edits(sample: dict) -> list[dict]:
 class AnswerTask:
     """Questions ``(mode, sample, edits)`` in, rows of ``records.ANSWERS`` out: those of a question together, in order.
 
-    All films come first, then all edits, ``batch_size`` of one mode at a time; a film or an edit is decoded once for
-    all modes.
+    All films come first, then all edits, ``batch_size`` of one mode at a time; a film or an edit is decoded, and looked
+    at by the vision tower, once for all modes.
 
     After a right answer the model is asked about the edits and, where the parts of the film are known, about the films
     without each and with each alone. After a wrong answer it is not asked again: whatever it said to the edits, such a
@@ -70,9 +70,10 @@ class AnswerTask:
     def _ask(self, asked: list[Asked]) -> list[dict]:
         """The rows of what is asked, in its order; one mode after another, since its answers are of one length."""
         rows: dict[int, dict] = {}
-        for mode in dict.fromkeys(mode for mode, *_ in asked):
-            places = [place for place, (own, *_) in enumerate(asked) if own == mode]
-            rows |= zip(places, self._ask_alike([asked[place] for place in places]), strict=True)
+        with self._lvlm.looking_once():
+            for mode in dict.fromkeys(mode for mode, *_ in asked):
+                places = [place for place, (own, *_) in enumerate(asked) if own == mode]
+                rows |= zip(places, self._ask_alike([asked[place] for place in places]), strict=True)
         return [rows[place] for place in range(len(asked))]
 
     def _ask_alike(self, asked: list[Asked]) -> list[dict]:

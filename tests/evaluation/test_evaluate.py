@@ -126,6 +126,8 @@ class Yes:
     def __init__(self, stop: int = -1) -> None:
         self.asked, self.stop = 0, stop
 
+    looking_once = nullcontext
+
     def answer(self, films, prompts, **how) -> list[Answer]:
         if self.asked == self.stop:
             raise KeyboardInterrupt

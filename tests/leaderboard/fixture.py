@@ -18,6 +18,7 @@ import yaml
 from scipy.ndimage import gaussian_filter
 
 from medground import records, submission
+from medground.cases import benchmarked
 from medground.evaluation.questions import questions
 from medground.evaluation.results import results
 from medground.evaluation.tables import QUESTIONS, RESULTS
@@ -25,7 +26,7 @@ from medground.evaluation.verdicts import verdicts
 from medground.geometry import Letterbox
 from medground.images import read_film, write_film
 from medground.ranking.bootstrap import share_interval
-from medground.scoring.tables import benchmarked, load_cases
+from medground.scoring.tables import load_cases
 from medground.verification import causes
 from medground.verification.gates import released_records, retention, verify
 from stages.rank import main as rank_stage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,8 @@ class Listener:
 
     def __init__(self):
         self.asked: list[tuple[np.ndarray, str, dict]] = []
+
+    looking_once = nullcontext
 
     def answer(self, films, prompts, **how):
         self.asked += [(film, text, how) for film, text in zip(films, prompts, strict=True)]
