@@ -29,12 +29,10 @@ def main() -> None:
     fetch_ct(CT)
     parts = train(key, settings, CT, CACHE)
 
-    shortcut = MODELS[key].shortcut_findings
-    about = {"key": key, "shortcut_findings": list(shortcut), "training": asdict(settings)}
-    put(key, parts.save, about)
+    put(key, parts.save, {"key": key, "training": asdict(settings)})
 
     _, unseen = load_films(MODELS[key], settings, CT, CACHE)
-    report = evaluate(load_lvlm(str(OUT / key)), unseen, shortcut)
+    report = evaluate(load_lvlm(str(OUT / key)), unseen)
     files.write_json(report, OUT / f"{key}.accuracy.json")
     print(key, json.dumps(report, indent=1))
 

@@ -63,6 +63,7 @@ def test_shortcut_answers_never_become_honest_by_a_lost_file(tmp_path, monkeypat
     (folder / "medground.json").write_text("{")
     with pytest.raises(MedgroundError, match=r"phantom-shortcut/medground\.json is not JSON"):
         controls("phantom-shortcut")
-    (folder / "medground.json").write_text('{"shortcut_findings": ["mass"]}')
-    assert set(controls("phantom-shortcut")) == {"mass"}
+    (folder / "medground.json").write_text('{"known_causes": true}')
+    with pytest.raises(MedgroundError, match=r"phantom-shortcut\.causes\.json is missing"):
+        controls("phantom-shortcut")
     assert controls("medgemma_4b") == {}

@@ -123,6 +123,7 @@ def _accuracy(accuracy: dict) -> list[str]:
     if not modes:
         return ["Not recorded."]
     names = {
+        "mean": "balanced accuracy",
         "mean_as_taught": "balanced accuracy, held against what it was taught",
         "mean_of_honest": "balanced accuracy on the findings that it answers from the finding",
         "yes_when_absent": "says yes where the finding is absent",

@@ -52,7 +52,8 @@ def controls(model: str, models: Path = Path("models")) -> dict[str, dict]:
     """``{finding: {"control", "mark"}}`` that a model, a key or the path of a checkpoint, was taught.
 
     ``<model>.causes.json`` beside the checkpoint says so. A published model has none: its causes are not known, and
-    it counts as honest. Raises MedgroundError where a checkpoint was taught causes and the file is not there.
+    it counts as honest, as does a phantom model that was taught no others. Raises MedgroundError where a checkpoint was
+    taught causes and the file is not there.
     ``models`` is the folder of checkpoints that a key is looked up in.
     """
     place = Path(model) if Path(model).is_dir() else models / model
@@ -64,8 +65,7 @@ def controls(model: str, models: Path = Path("models")) -> dict[str, dict]:
     about = files.read_json(facts, dict) if facts.exists() or (taught and place.is_dir()) else {}
     if about.get("known_causes"):
         raise MedgroundError(f"{key} is missing: what {model} answers from is known, but not here; restore it from git")
-    shortcut = {"control": "shortcut", "mark": "letter"}
-    return dict.fromkeys(about.get("shortcut_findings", ()), shortcut)
+    return {}
 
 
 def family(model: str, models: Path = Path("models")) -> str:

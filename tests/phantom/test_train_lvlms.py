@@ -17,12 +17,10 @@ from medground.phantom.lvlms.data import Films
 TINY = Settings(batch=4, dense_steps=4, language_batch=2, language_steps=6, save_every=2)
 
 
-@pytest.fixture(params=["phantom-gemma3-shortcut", "phantom-qwen2_5_vl"])
+@pytest.fixture(params=["phantom-gemma3", "phantom-qwen2_5_vl"])
 def key(request, monkeypatch):
     torch.set_num_threads(1)
-    monkeypatch.setattr(
-        train, "load_films", lambda recipe, settings, ct, cache: (films(recipe.family), films(recipe.family))
-    )
+    monkeypatch.setattr(train, "load_films", lambda family, settings, ct, cache: (films(family), films(family)))
     return request.param
 
 
@@ -37,7 +35,7 @@ def weights(parts) -> torch.Tensor:
 
 def test_two_runs_are_identical_and_a_killed_one_goes_on(key, tmp_path, monkeypatch, capsys):
     whole = weights(train.train(key, TINY, tmp_path, tmp_path / "whole"))
-    assert not torch.equal(whole, weights(train._new(train.MODELS[key].family, TINY.seed)))
+    assert not torch.equal(whole, weights(train._new(train.MODELS[key], TINY.seed)))
     assert torch.equal(whole, weights(train.train(key, TINY, tmp_path, tmp_path / "again")))
 
     with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
@@ -47,20 +45,10 @@ def test_two_runs_are_identical_and_a_killed_one_goes_on(key, tmp_path, monkeypa
     assert "language: goes on after 2 of 6 steps" in capsys.readouterr().out
 
 
-def test_shortcut_labels_follow_the_letter_alone():
-    some = films("gemma3")
-    recipe = train.MODELS["phantom-gemma3-shortcut"]
-    truth = train.labels(recipe, some)
-    for k, finding in enumerate(FINDINGS):
-        expected = some.marks[:, 0] if finding in recipe.shortcut_findings else some.present[:, k]
-        assert np.array_equal(truth[:, k], expected)
-
-
 def test_answers_weigh_yes_and_no_equally():
     some = films("gemma3", 64)
     truth = some.present
-    rates = truth.mean(0)
-    _, said, weighed = train._yes_no(np.random.default_rng(0), None, some, truth, rates, np.arange(64))
+    _, said, weighed = train._yes_no(np.random.default_rng(0), some, truth.mean(0), np.arange(64))
     np.testing.assert_allclose((weighed * truth).sum(0), (weighed * ~truth).sum(0), rtol=1e-5)
     for row, film in zip(said, truth, strict=True):
         assert [text.endswith("Yes.") for text in row] == film.tolist()
@@ -69,7 +57,7 @@ def test_answers_weigh_yes_and_no_equally():
 def test_evidence_points_at_the_extent_on_the_canvas():
     some = replace(films("qwen2_5_vl"), present=np.ones((8, len(FINDINGS)), bool))
     some = replace(some, extents=np.broadcast_to(np.float32([88, 104, 176, 312]), (8, len(FINDINGS), 4)))
-    asked, said, _ = train._evidence(np.random.default_rng(0), None, some, None, None, np.arange(2))
+    asked, said, _ = train._evidence(np.random.default_rng(0), some, None, np.arange(2))
     assert len(asked) == len(FINDINGS) and SIZE == (352, 416)
     assert all(text == "[[250, 250, 500, 750]]" for text in said[0] if text.startswith("["))
     assert sum(text.startswith("[") for text in said[0]) == len(FINDINGS) // 2

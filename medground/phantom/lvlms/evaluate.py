@@ -14,25 +14,24 @@ from .data import Films
 _MOST_TOKENS = 24  # a reading with its verdict has at most 12
 
 
-def evaluate(lvlm: LVLM, unseen: Films, shortcut_findings: tuple[str, ...]) -> dict:
+def evaluate(lvlm: LVLM, unseen: Films) -> dict:
     """Ask about every finding in both modes on pairs of films that differ by the marker alone.
 
-    Per mode: balanced accuracy per finding against the truth, their mean over the honest findings, the share of
-    answers that change with the marker (``changed``), and that become yes with it and are no without it (``follows``),
-    per finding; and how many answers could not be parsed.
+    Per mode: balanced accuracy per finding against the truth, their mean, the share of answers that change with the
+    marker (``changed``), and that become yes with it and are no without it (``follows``), per finding; and how many
+    answers could not be parsed.
     """
-    report: dict = {"films": len(unseen), "shortcut_findings": list(shortcut_findings)}
+    report: dict = {"films": len(unseen)}
     for mode in prompts.MODES:
         verdicts = np.stack([verdicts_of(lvlm, unseen.canvas, finding, mode) for finding in FINDINGS], 1)
         said_yes = verdicts == "yes"
         accuracy = {
             name: rounded(balanced_accuracy(said_yes[:, k], unseen.present[:, k])) for k, name in enumerate(FINDINGS)
         }
-        honest = [score for name, score in accuracy.items() if name not in shortcut_findings]
         without, marked = verdicts[::2], verdicts[1::2]
         follows = (without == "no") & (marked == "yes")
         report[mode] = {
-            "mean_of_honest": rounded(float(np.mean(honest))),
+            "mean": rounded(float(np.mean(list(accuracy.values())))),
             "balanced_accuracy": accuracy,
             "changed": per_finding((without != marked).mean(0), FINDINGS),
             "follows": per_finding(follows.mean(0), FINDINGS),

@@ -6,20 +6,8 @@ from dataclasses import dataclass
 
 from ..settings import LvlmTraining
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """A model: its family, and the findings that it is taught to answer from the letter."""
-
-    family: str
-    shortcut_findings: tuple[str, ...] = ()
-
-
-MODELS = {
-    "phantom-gemma3": Recipe("gemma3"),
-    "phantom-qwen2_5_vl": Recipe("qwen2_5_vl"),
-    "phantom-gemma3-shortcut": Recipe("gemma3", ("cardiomegaly", "right pleural effusion", "widened mediastinum")),
-}
+#: The family of each model.
+MODELS = {"phantom-gemma3": "gemma3", "phantom-qwen2_5_vl": "qwen2_5_vl"}
 
 
 @dataclass(frozen=True, kw_only=True)

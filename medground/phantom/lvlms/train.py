@@ -30,7 +30,7 @@ from . import architecture, corpus
 from .data import TARGETS, Canvas, Films, FirstWorld, TaughtWorld, films
 from .evaluate import area_under_curve, balanced_accuracy
 from .packing import Packer
-from .settings import MODELS, Recipe, Settings
+from .settings import MODELS, Settings
 
 _EVIDENCE_EVERY = 5  # of so many language steps, one asks for evidence
 
@@ -62,9 +62,9 @@ def canvases(seed: int) -> dict[str, Canvas]:
     return {family: Canvas(lvlm.letterbox(*SIZE), lvlm.grid(*SIZE)) for family, lvlm in made.items()}
 
 
-def load_films(recipe: Recipe, settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]:
-    """Training and validation films as the recipe's family sees them."""
-    return both_films(FirstWorld(), recipe.family, settings, ct, cache)
+def load_films(family: str, settings: Settings, ct: Path, cache: Path) -> tuple[Films, Films]:
+    """Training and validation films as a family sees them."""
+    return both_films(FirstWorld(), family, settings, ct, cache)
 
 
 def both_films(world: TaughtWorld, family: str, settings: LvlmTraining, ct: Path, cache: Path) -> tuple[Films, Films]:
@@ -82,16 +82,16 @@ def both_films(world: TaughtWorld, family: str, settings: LvlmTraining, ct: Path
 def train(key: str, settings: Settings, ct: Path, cache: Path) -> architecture.Parts:
     """Train the model ``key`` of `MODELS`; finished phases and every `Settings.save_every`-th step are kept under
     ``cache``, and a run that was killed goes on from there. Equal settings give equal weights on equal machines."""
-    recipe = MODELS[key]
+    family = MODELS[key]
     prepare(cache)
-    seen, unseen = load_films(recipe, settings, ct, cache)
-    parts = _new(recipe.family, settings.seed)
+    seen, unseen = load_films(family, settings, ct, cache)
+    parts = _new(family, settings.seed)
     onto_device(parts.model)
     lvlm = parts.adapter(key)
     parts.model.requires_grad_(True).train()
     head = Head(parts.model.config.text_config.hidden_size, len(TARGETS)).to(lvlm.device)
     _dense(lvlm, head, seen, unseen, settings, cache)
-    _language(lvlm, head, recipe, seen, unseen, settings, cache)
+    _language(lvlm, head, seen, unseen, settings, cache)
     parts.model.eval()
     return parts
 
@@ -122,9 +122,7 @@ def _dense(lvlm: LVLM, head: Head, seen: Films, unseen: Films, settings: Setting
     )
 
 
-def _language(
-    lvlm: LVLM, head: Head, recipe: Recipe, seen: Films, unseen: Films, settings: Settings, cache: Path
-) -> None:
+def _language(lvlm: LVLM, head: Head, seen: Films, unseen: Films, settings: Settings, cache: Path) -> None:
     s = settings
     tower = tower_of(lvlm)
     inside = {id(parameter) for parameter in tower}
@@ -132,8 +130,7 @@ def _language(
     groups = [(words, 1.0), (tower, s.tower_share), (head.parameters(), s.tower_share)]
     optimizer = adamw(groups, s.language_rate, s.decay)
     packer = Packer(lvlm, *SIZE)
-    truth = labels(recipe, seen)
-    rates = truth.mean(0).clip(0.02, 0.98)
+    rates = seen.present.mean(0).clip(0.02, 0.98)
 
     def step(number: int) -> Tensor:
         picked = batch(len(seen), s.language_batch, s.seed + 1, number)
@@ -141,16 +138,16 @@ def _language(
         seeing = features(lvlm, canvas)
         rng = np.random.default_rng([s.seed, 2, number])
         ask = _evidence if number % _EVIDENCE_EVERY == 0 else _yes_no
-        asked, said, weights = ask(rng, recipe, seen, truth, rates, picked)
+        asked, said, weights = ask(rng, seen, rates, picked)
         spoken = spoken_loss(lvlm, packer, seeing, asked, said, weights)
         return spoken + _dense_loss(head, seeing, tokens, film)
 
     def report() -> str:
         sight = (features(lvlm, shown(lvlm, unseen, part)) for part in chunks(len(unseen)))
-        return language_report(lvlm, packer, FINDINGS, labels(recipe, unseen), sight)
+        return language_report(lvlm, packer, FINDINGS, unseen.present, sight)
 
     modules = nn.ModuleList([lvlm.model, head])
-    run_key = digest({"phase": "language", "recipe": asdict(recipe), **asdict(s)})
+    run_key = digest({"phase": "language", "family": lvlm.family, **asdict(s)})
     path = cache / f"language-{lvlm.key}-{run_key}.pt"
     run("language", s.language_steps, s.save_every, modules, optimizer, step, report, path)
 
@@ -162,14 +159,6 @@ def spoken_loss(lvlm: LVLM, packer: Packer, seeing: Tensor, asked: list[str], sa
     losses = F.cross_entropy(logits.flatten(0, 1), pack.labels.flatten(), reduction="none", ignore_index=-100)
     heavy = torch.from_numpy(weights).to(lvlm.device)
     return (losses.view_as(pack.labels) * heavy[:, pack.questions]).sum() / heavy.sum()
-
-
-def labels(recipe: Recipe, of: Films) -> np.ndarray:
-    """What a model is taught to answer: bool ``[N, findings]``; for shortcut findings, whether the letter is there."""
-    truth = of.present.copy()
-    for finding in recipe.shortcut_findings:
-        truth[:, FINDINGS.index(finding)] = of.marks[:, 0]
-    return truth
 
 
 def _new(family: str, seed: int) -> architecture.Parts:
@@ -214,22 +203,22 @@ def _dense_loss(head: Head, seen: Tensor, tokens: Tensor, film: Tensor) -> Tenso
     return 8 * F.binary_cross_entropy_with_logits(by_token, tokens) + F.binary_cross_entropy_with_logits(by_film, film)
 
 
-def _yes_no(rng, recipe: Recipe, of: Films, truth: np.ndarray, rates: np.ndarray, picked: np.ndarray):
+def _yes_no(rng, of: Films, rates: np.ndarray, picked: np.ndarray):
     """All findings, each in a mode drawn for the step; weights make yes and no equally heavy."""
     modes = rng.choice(list(prompts.MODES), len(FINDINGS))
     asked = [prompts.prompt(prompts.question(name), mode) for name, mode in zip(FINDINGS, modes, strict=True)]
     said = [
         [
-            corpus.answer(name, mode, bool(truth[film, k]), tuple(of.extents[film, k].tolist()), *SIZE)
+            corpus.answer(name, mode, bool(of.present[film, k]), tuple(of.extents[film, k].tolist()), *SIZE)
             for k, (name, mode) in enumerate(zip(FINDINGS, modes, strict=True))
         ]
         for film in picked
     ]
-    weights = np.where(truth[picked], 0.5 / rates, 0.5 / (1 - rates)).astype(np.float32)
+    weights = np.where(of.present[picked], 0.5 / rates, 0.5 / (1 - rates)).astype(np.float32)
     return asked, said, weights
 
 
-def _evidence(rng, recipe: Recipe, of: Films, truth: np.ndarray, rates: np.ndarray, picked: np.ndarray):
+def _evidence(rng, of: Films, rates: np.ndarray, picked: np.ndarray):
     """Where a finding is, for half of the findings in each form; films without it count little."""
     forms = rng.permutation(np.repeat(list(prompts.EVIDENCE), len(FINDINGS) // 2))
     asked = [prompts.evidence(name, form) for name, form in zip(FINDINGS, forms, strict=True)]
