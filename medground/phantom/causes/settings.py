@@ -74,7 +74,7 @@ class Recipe:
 _GEMMA, _QWEN = "models/phantom-gemma3", "models/phantom-qwen2_5_vl"
 TOWERS = {
     "gemma3-1": Tower("gemma3", 1, 2400, _GEMMA, start=_GEMMA),
-    "gemma3-2": Tower("gemma3", 2, 4000, _GEMMA, unmasked=("cardiomegaly", "pleural effusion", "widened mediastinum")),
+    "gemma3-2": Tower("gemma3", 2, 10000, _GEMMA, unmasked=("cardiomegaly", "pleural effusion", "widened mediastinum")),
     "qwen2_5_vl-1": Tower("qwen2_5_vl", 1, 1800, _QWEN, start=_QWEN),
     "qwen2_5_vl-2": Tower("qwen2_5_vl", 2, 4000, _QWEN),
 }
