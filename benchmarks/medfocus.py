@@ -1,17 +1,21 @@
-"""What each part of MedFocus is worth, on dev cases alone: ``python -m benchmarks.medfocus``.
+"""What each part of MedFocus is worth, on dev cases: ``python -m benchmarks.medfocus``.
 
 One part is changed at a time: where candidates come from, what exchanged parts are filled with, how much size counts.
 For every variant: how much of the evidence lies on the true cause, by kind of cause; how what is submitted fits the
 experts' boxes, by kind of label and by mode; how often no place is named; *idle*, how much a fill moves the answer
-where it should not; and how many forwards a case costs. Intervals resample patients. Test is not touched.
+where it should not; and how many forwards a case costs. Intervals resample patients. ``--test`` looks at the test
+cases, as shipped and no variant: what is chosen is chosen on dev.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -22,6 +26,7 @@ from medground import params, records
 from medground.attribution import Item, candidates, exchange
 from medground.attribution.builtin.medfocus import OUTPUTS, Explanation, explain
 from medground.attribution.items import Items
+from medground.editing.radedit import PROMPTS, RadEdit, Sheet, seed_of
 from medground.errors import MedgroundError, friendly
 from medground.geometry import Box, area, intersect
 from medground.images import read_film
@@ -35,7 +40,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Case:
-    """A dev case with what is known about it."""
+    """A case with what is known about it."""
 
     row: dict  # of records.CASES
     item: Item
@@ -73,6 +78,7 @@ def variants() -> Iterator[Variant]:
     yield "levels alone, no anatomy", _without_concepts, {}, {}
     yield "half of the levels", _same, {}, {"candidates.LEVELS": candidates.LEVELS[::2]}
     yield "filled from the patient's twin (upper bound)", _twin, {}, {}
+    yield "filled by RadEdit, which repaints the film", _repainted, {}, {}
     yield "filled with black", _black, {}, {}
     yield "filled with the film, blurred", _blurred, {}, {}
     for power in (0.0, 0.25, 0.6):
@@ -88,25 +94,47 @@ def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--each", type=int, default=1, help="take every so-manieth case")
-    each = parser.parse_args(arguments).each
-    p = params.load()
-    torch.set_num_threads(1)
+    parser.add_argument("--only", default="", help="variants whose names have this in them")
+    parser.add_argument("--test", action="store_true", help="test cases, as shipped")
+    parser.add_argument("--workers", type=int, default=1, help="processes; each takes a model at a time")
+    given, p = parser.parse_args(arguments), params.load()
+    split, only = ("test", "as shipped") if given.test else ("dev", given.only)
+    jobs = [(model, p.sources, split, given.each, only) for model in p.models]
     outcomes: dict[str, list[Outcome]] = {}
-    for model in p.models:
-        cases = dev_cases(model, p.sources)[::each]
-        lvlm = load_lvlm(model)
-        for name, change, settings, constants in variants():
-            chosen = [case for case in cases if change is not _twin or case.twin is not None]
-            with ExitStack() as changed:
-                for constant, value in constants.items():
-                    changed.enter_context(patch(f"medground.attribution.{constant}", value))
-                found = explain(lvlm, [change(case.item, case) for case in chosen], **{"sources": SOURCES, **settings})
-            outcomes.setdefault(name, []).extend(map(outcome, chosen, found))
+    with ProcessPoolExecutor(given.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for of_model in pool.map(of_one, jobs) if given.workers > 1 else map(of_one, jobs):
+            for name, some in of_model.items():
+                outcomes.setdefault(name, []).extend(some)
     print(table(outcomes, p.seed))
 
 
-def dev_cases(model: str, sources: list[str], root: Path = Path(".")) -> list[Case]:
-    """The dev cases of a model that the filter kept or whose cause is known, with what is known about them."""
+def of_one(job: tuple[str, list[str], str, int, str]) -> dict[str, list[Outcome]]:
+    """What each variant with ``only`` in its name makes of every ``each``-th case of a model, by the variant's name."""
+    model, sources, split, each, only = job
+    torch.set_num_threads(1)
+    cases = known_cases(model, sources, split)[::each]
+    lvlm, outcomes = load_lvlm(model), {}
+    for name, change, settings, constants in variants():
+        if only not in name:
+            continue
+        chosen = [case for case in cases if change is not _twin or case.twin is not None]
+        with ExitStack() as changed:
+            for constant, value in constants.items():
+                changed.enter_context(patch(f"medground.attribution.{constant}", value))
+            found = explain(lvlm, [change(case.item, case) for case in chosen], **{"sources": SOURCES, **settings})
+        outcomes[name] = [_light(one) for one in map(outcome, chosen, found)]
+    return outcomes
+
+
+def _light(one: Outcome) -> Outcome:
+    """The same without films, so that it goes from process to process and many are held."""
+    none = np.zeros((1, 1), np.uint8)
+    item = replace(one.case.item, film=none, normal=None)
+    return replace(one, case=replace(one.case, item=item, twin=None))
+
+
+def known_cases(model: str, sources: list[str], split: str, root: Path = Path(".")) -> list[Case]:
+    """The cases of a model that the filter kept or whose cause is known, with what is known about them."""
     samples = {
         (source, row["index"]): row
         for source in sources
@@ -116,11 +144,11 @@ def dev_cases(model: str, sources: list[str], root: Path = Path(".")) -> list[Ca
         row
         for row in records.read_rows(root / "data/cases/cases.parquet", records.CASES)
         if row["model"] == model
-        and row["split"] == "dev"
+        and row["split"] == split
         and (row["kept"] or row["pair"] or row["control"] == "global")
     ]
     if not rows:
-        raise MedgroundError(f"data/cases/cases.parquet has no dev case of {model}; run `dvc repro verify`")
+        raise MedgroundError(f"data/cases/cases.parquet has no {split} case of {model}; run `dvc repro verify`")
     make, found = Items(root, "concepts", normal=True), []
     for row in sorted(rows, key=lambda row: (row["question"], row["answer"], row["source"], row["index"])):
         sample = samples[row["source"], row["index"]]
@@ -204,6 +232,21 @@ def _same(item: Item, case: Case) -> Item:
 
 def _twin(item: Item, case: Case) -> Item:
     return replace(item, normal=case.twin)
+
+
+def _repainted(item: Item, case: Case) -> Item:
+    painter, (height, width) = _painter(), item.film.shape
+    sheet = Sheet.of(item.film, [(0.0, 0.0, float(width), float(height))], 0, painter.size)
+    change, keep = (mask[None, None] for mask in sheet.masks("region_removed"))
+    seed = seed_of(params.load().seed, case.row["source"], case.row["index"], 0)
+    (canvas,) = painter.edit(sheet.canvas[None], [[PROMPTS["background_normal"]]], change, keep, [seed])
+    return replace(item, normal=sheet.finish("region_removed", canvas[0]))
+
+
+@cache
+def _painter() -> RadEdit:
+    settings = params.load().edit.radedit.model_dump()
+    return RadEdit.load(**{name: value for name, value in settings.items() if name not in ("batch_size", "redraw")})
 
 
 def _black(item: Item, case: Case) -> Item:

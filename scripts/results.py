@@ -1,6 +1,8 @@
-"""Write docs/results.md, its chart and the README's summary from the tables: no number there is typed by hand.
+"""Write a page of results, its chart and the README's summary from the tables: no number there is typed by hand.
 
-python scripts/results.py            (after `make demo`)
+python scripts/results.py
+
+After `make demo` this is docs/results.md; after the profile `study`, docs/study.md and what the README says came out.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from medground import charts, params, ranking, records, scoring
-from medground.phantom.causes.settings import TAUGHT
+from medground.cases import localised
+from medground.errors import MedgroundError
+from medground.phantom.causes.settings import MODELS, TAUGHT, TOWERS
 from medground.ranking.bootstrap import share_interval
 from medground.scoring.tables import load_cases
 from medground.submission.preview import resampling
@@ -24,19 +28,44 @@ CONTROLS = {
     "global": "the exposure of the whole film",
 }
 START, END = "<!-- results: written by scripts/results.py -->", "<!-- end of results -->"
-README, PAGE, CHART = Path("README.md"), Path("docs/results.md"), Path("docs/pictures/follows.svg")
+README, PICTURES = Path("README.md"), Path("docs/pictures")
+#: By profile: the page, its title and how its tables are made.
+PAGES = {
+    "phantom": (Path("docs/results.md"), "Results of the demo", "`make demo`"),
+    "study": (Path("docs/study.md"), "Results of the study", "`medground profile study` and `dvc repro`"),
+}
 
 
 def main() -> None:
-    before, rest = README.read_text().split(START)
-    _, after = rest.split(END)
-    README.write_text(before + START + "\n" + summary() + "\n" + END + after)
-    CHART.parent.mkdir(parents=True, exist_ok=True)
-    CHART.write_text(chart())
-    parts = [models(), causal_proof(), by_cause(), board(), by_teaching(), lead("iou"), lead("iou_at_area")]
-    head = "# Results\n\nWritten from the tables by `scripts/results.py`, after `make demo`.\n"
-    PAGE.write_text("\n\n".join([head.rstrip(), *(part for part in parts if part)]) + "\n")
-    print(README, PAGE, CHART)
+    profile = params.load().profile
+    if profile not in PAGES:
+        raise MedgroundError(f"params.yaml is the profile {profile!r}; pages are written of {', '.join(PAGES)}")
+    page, title, made_by = PAGES[profile]
+    picture = PICTURES / f"{page.stem}.svg"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_text(chart())
+    parts = [models(), causal_proof(), by_cause(), board(), by_tower(), by_teaching(), lead("iou"), lead("iou_at_area")]
+    head = f"# {title}\n\nWritten from the tables by `scripts/results.py`, after {made_by}. {size()}"
+    page.write_text("\n\n".join([head, *(part for part in parts if part)]) + "\n")
+    print(page, picture)
+    if profile == "study":
+        before, rest = README.read_text().split(START)
+        _, after = rest.split(END)
+        README.write_text(before + START + "\n" + summary(picture) + "\n" + END + after)
+        print(README)
+
+
+def size() -> str:
+    """How much stands behind the numbers, in a sentence."""
+    cases = load_cases(Path("data"))
+    asked = records.iter_rows(Path("data/cases/cases.parquet"), records.CASES, ("source", "patient_id"))
+    patients = len({tuple(row.values()) for row in asked})
+    paired = len({case["pair"] for case in cases if case["pair"]})
+    models = params.load().models
+    return (
+        f"{patients} virtual patients, {len(models)} models, both modes; {len(cases):,} cases that every method "
+        f"explains, {2 * paired:,} of them in {paired:,} pairs."
+    )
 
 
 def _on_test() -> list[dict]:
@@ -45,7 +74,7 @@ def _on_test() -> list[dict]:
     return [row for row in rows if (row["track"], row["split"]) == ("all", "test")]
 
 
-def summary() -> str:
+def summary(picture: Path) -> str:
     """What came out, in a few lines and one chart."""
     found = json.loads(Path("data/cases/filter.json").read_text())["by_control"]
     honest, others = found["honest"], {name: one for name, one in found.items() if name != "honest"}
@@ -82,8 +111,8 @@ def summary() -> str:
         )
     if apart:
         lines.append("- Listed apart, unranked: " + ", ".join(f"`{row['entry']}`" for row in apart) + ".")
-    picture = f"![Which methods follow the model: share of pairs, with intervals]({CHART.as_posix()})"
-    return "\n".join(lines) + f"\n\n{picture}\n\n{filter_in_short()}\n\n{kinds_in_short()}\n"
+    shown = f"![Which methods follow the model: share of pairs, with intervals]({picture.as_posix()})"
+    return f"{size()}\n\n" + "\n".join(lines) + f"\n\n{shown}\n\n{filter_in_short()}\n\n{kinds_in_short()}\n"
 
 
 def filter_in_short() -> str:
@@ -244,6 +273,27 @@ def by_cause() -> str:
     )
 
 
+def by_tower() -> str:
+    """Agreement with the expert on honest test cases by vision tower, and where a tower was told of films only."""
+    rows = _on_test()
+    towers = {model: MODELS[model].tower for model in params.load().models}
+    groups = {
+        f"`{tower}`": [c for c in _honest() if towers[c["model"]] == tower] for tower in dict.fromkeys(towers.values())
+    }
+    blind = [c for c in _honest() if c["finding"] in TOWERS[towers[c["model"]]].unmasked]
+    if blind:
+        groups["told of films only"] = blind
+    found = _agreement([row["entry"] for row in rows], groups)
+    return (
+        "## Where methods fall apart: by vision tower\n\n"
+        + table([{"entry": f"`{entry}`"} | cells for entry, cells in found.items()])
+        + "\n\n*IoU at equal area on verified honest test cases (their number in brackets). Told of films only: "
+        "findings of which a tower was told whether a film has them, and never where"
+        + "".join(f"; `{name}`: {', '.join(tower.unmasked)}" for name, tower in TOWERS.items() if tower.unmasked)
+        + ".*"
+    )
+
+
 def by_teaching() -> str:
     """Agreement with the expert on honest test cases, by whether a reader taught the model where the finding is."""
     found = _by_teaching([row["entry"] for row in _on_test()])
@@ -258,17 +308,24 @@ def by_teaching() -> str:
 
 def _by_teaching(entries: list[str]) -> dict[str, dict[str, str]]:
     """Mean IoU at equal area with its interval over patients, by entry and by whether the finding was taught."""
-    cases = [
-        case
-        for case in load_cases(Path("data"))
-        if case["split"] == "test" and case["kept"] and case["control"] == "honest"
-    ]
+    groups = {"taught": [case for case in _honest() if case["finding"] in TAUGHT]}
+    return _agreement(entries, groups | {"not taught": [case for case in _honest() if case["finding"] not in TAUGHT]})
+
+
+def _honest() -> list[dict]:
+    """The verified honest test cases."""
+    return [case for case in load_cases(Path("data")) if case["split"] == "test" and localised(case)]
+
+
+def _agreement(entries: list[str], groups: dict[str, list[dict]]) -> dict[str, dict[str, str]]:
+    """Mean IoU at equal area with its interval over patients, by entry and by group of cases."""
     scores = records.read_table("data/scores/scores.parquet", records.SCORES).to_pandas()
     scores = scores[scores.protocol == "medground"].set_index(["entry", "case_id"])["iou_at_area"]
     how = resampling(Path("data/board/board.parquet"))
     found: dict[str, dict[str, str]] = {entry: {} for entry in entries}
-    for name, wanted in (("taught", True), ("not taught", False)):
-        some = [case for case in cases if (case["finding"] in TAUGHT) == wanted]
+    for name, some in groups.items():
+        if not some:
+            continue
         patients = [case["patient_id"] for case in some]
         for entry in entries:
             values = scores.loc[entry].loc[[case["case_id"] for case in some]].to_numpy(float)
