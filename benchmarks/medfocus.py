@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -94,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--each", type=int, default=1, help="take every so-manieth case")
-    parser.add_argument("--only", default="", help="variants whose names have this in them")
+    parser.add_argument("--only", default="", help="variants whose names match this expression")
     parser.add_argument("--test", action="store_true", help="test cases, as shipped")
     parser.add_argument("--workers", type=int, default=1, help="processes; each takes a model at a time")
     given, p = parser.parse_args(arguments), params.load()
@@ -109,13 +110,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def of_one(job: tuple[str, list[str], str, int, str]) -> dict[str, list[Outcome]]:
-    """What each variant with ``only`` in its name makes of every ``each``-th case of a model, by the variant's name."""
+    """What each variant whose name matches ``only`` makes of every ``each``-th case of a model, by its name."""
     model, sources, split, each, only = job
     torch.set_num_threads(1)
     cases = known_cases(model, sources, split)[::each]
     lvlm, outcomes = load_lvlm(model), {}
     for name, change, settings, constants in variants():
-        if only not in name:
+        if not re.search(only, name):
             continue
         chosen = [case for case in cases if change is not _twin or case.twin is not None]
         with ExitStack() as changed:
