@@ -26,6 +26,14 @@ Names = Annotated[list[Name], Field(min_length=1, max_length=1000)]
 Share = Annotated[float, Field(ge=0, le=1)]
 OpenShare = Annotated[float, Field(gt=0, lt=1)]
 Batch = Annotated[int, Field(ge=1, le=10_000)]  # items at once
+Address = Annotated[
+    str,
+    Field(
+        max_length=500,
+        pattern=r"^(https://[A-Za-z0-9.-]+(:[0-9]+)?/[A-Za-z0-9._~/-]+)?$",
+        description="an address such as https://github.com/ORG/NAME, or empty",
+    ),
+]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 _BYTES = 1 << 20  # a params.yaml larger than that is none
@@ -156,6 +164,8 @@ class Publish(Section):
 
     hide_test_regions: bool
     remote: Annotated[str, Field(max_length=200)]  # of DVC, by name; empty: the default one
+    repository: Address = ""  # of the code, for cards and the app; empty: nothing is said
+    space: Address = ""  # of the board
 
 
 class Params(Section):

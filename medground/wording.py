@@ -62,7 +62,7 @@ def _phrase(rule: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         keys = list(rule.get("properties", {}))
         return f"a section with keys {', '.join(keys)}" if keys else "a section"
     if kind == "string":
-        return "text on one line"
+        return str(rule.get("description", "text on one line"))
     return {"boolean": "true or false", "null": "null"}.get(str(kind), "another value")
 
 

@@ -72,6 +72,8 @@ VALUES: list[tuple[str, list[Any]]] = [
     ("rank.resamples", [1, 0, -5, HUGE, 30]),
     ("rank.level", [95, 0, -0.5, 1.0, math.nan]),
     ("publish.hide_test_regions", ["no", 0]),
+    ("publish.repository", ["http://github.com/org/name", "git@github.com:org/name", "github.com/org/name", 1, None]),
+    ("publish.space", ["https://", "https://huggingface.co/spaces/org/name)\n# Title", "javascript:alert(1)"]),
     ("extra", [1]),
 ]
 #: A name, what it makes of the file's bytes, and what the message must name.
@@ -114,6 +116,9 @@ CONTROLS: list[tuple[str, Any]] = [
     ("models", ["google/medgemma-4b-it"]),
     ("edit.radedit.guidance", 7),
     ("edit.radedit", MISSING),
+    ("publish.repository", "https://github.com/org/name"),
+    ("publish.repository", MISSING),
+    ("publish.space", "https://huggingface.co/spaces/org/name"),
 ]
 
 

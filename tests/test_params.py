@@ -88,6 +88,16 @@ def test_all_mistakes_are_listed_at_once_with_value_and_range(values, folder):
     ]
 
 
+def test_an_address_that_is_none_is_named_with_an_example(values, folder):
+    values["publish"]["repository"] = "http://github.com/org/name"
+    with pytest.raises(MedgroundError) as caught:
+        params.load(write(folder, values))
+    assert str(caught.value) == (
+        f"{folder / 'params.yaml'}: publish.repository is 'http://github.com/org/name'; "
+        "it must be an address such as https://github.com/ORG/NAME, or empty"
+    )
+
+
 def test_missing_and_unreadable_files(tmp_path):
     with pytest.raises(MedgroundError, match="is missing"):
         params.load(tmp_path / "params.yaml")
