@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from leaderboard import tables
+from medground.hub.links import addresses, links
 
 THIS = """@misc{{medground,
   title = {{MedGround: a causally verified benchmark of visual attribution for chest X-ray models}},
@@ -25,6 +26,8 @@ def show() -> None:
     made = tables.made_by("data/board/board.parquet").get("settings", {})
     st.code(THIS.format(version=made.get("dataset", "")), language=None, wrap_lines=True)
     st.code(PAPER, language=None, wrap_lines=True)
+    if told := addresses(links(tables.settings())):
+        st.markdown(told)
     if made:
         said = ", ".join(f"{name} {value}" for name, value in made.items())
         st.caption(f"The version is of the cases and their regions. The board was drawn with: {said}.")

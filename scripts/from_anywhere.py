@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import shutil
 import site
 import subprocess
@@ -174,8 +173,8 @@ def environment(home: Path, wheel: Path, light: bool) -> Path:
 def notebook() -> str:
     """The code of the notebook, but for what installs."""
     cells = json.loads((ROOT / "examples/from_anywhere.ipynb").read_text())["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return "\n".join(re.sub(r"^%pip.*$", "", cell, flags=re.M) for cell in code)
+    code = [cell["source"] for cell in cells if cell["cell_type"] == "code" and cell["id"] != "install"]
+    return "\n".join("".join(lines) for lines in code)
 
 
 def pip(python: Path | str, *words: Path | str) -> None:

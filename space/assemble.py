@@ -25,6 +25,7 @@ from medground.evaluation.results import published
 from medground.evaluation.tables import RESULTS
 from medground.hub.hidden import hidden, kept_back
 from medground.hub.licences import EVERYTHING, source
+from medground.hub.links import addresses, links
 from medground.hub.untold import Untold
 from medground.reproduced import versions
 from medground.submission.schema import CARD, RECEIPT, TABLE
@@ -34,6 +35,7 @@ STAGES = ("__init__.py", "score.py", "rank.py")  # what puts an accepted entry o
 TABLES = ("board", "scores", "cases", "samples", "edits", "answers", "attributions")
 MODELS = "data/results/results.parquet"  # the board of models
 COMMAND = "space/assemble.py"
+TITLE = "# The leaderboard, deployed"  # of space/README.md
 
 
 def assemble(root: Path, out: Path, private: bool = False) -> None:
@@ -47,7 +49,8 @@ def assemble(root: Path, out: Path, private: bool = False) -> None:
             f"the tables are of {', '.join(closed)}, which may not be shown to everybody; with --private they go into "
             "a folder for a machine of your own, run with MEDGROUND_PRIVATE=1 for those who signed the agreements"
         )
-    hide = params.load(root / "params.yaml").publish.hide_test_regions
+    p = params.load(root / "params.yaml")
+    hide = p.publish.hide_test_regions
     samples = {
         (sample["source"], sample["index"])
         for path in sorted((root / "data/samples").glob("*/samples.parquet"))
@@ -59,8 +62,11 @@ def assemble(root: Path, out: Path, private: bool = False) -> None:
     with folders.rebuilt(out, COMMAND) as partial:
         for name in CODE:
             _copy(root / name, partial / name)
-        for name in ("Dockerfile", "README.md"):  # where the Hub looks for them
-            shutil.copy(root / "space" / name, partial / name)
+        shutil.copy(root / "space/Dockerfile", partial)  # where the Hub looks for them
+        card = (root / "space/README.md").read_text()
+        if told := addresses(links(p)):
+            card = card.replace(TITLE, f"{TITLE}\n\n{told}", 1)
+        (partial / "README.md").write_text(card)
         _entries(root / "submissions", partial / "submissions")
         for name in TABLES:
             _tables(root, partial, name, samples, ids, untold)

@@ -66,9 +66,18 @@ def publish_models(
     """Send the models whose answers are explained to the Hub, and note their commits, which the next export pins."""
     from .. import params
     from ..hub import models as hub_models
+    from ..hub.links import links
 
-    for name in model or params.load().models:
-        hub_models.publish(name, f"{org}/{hub_models.TAG}-{name}", models=models, dataset=dataset, private=private)
+    p = params.load() if not model or Path("params.yaml").exists() else None
+    for name in model or (p.models if p else ()):
+        hub_models.publish(
+            name,
+            f"{org}/{hub_models.TAG}-{name}",
+            models=models,
+            dataset=dataset,
+            links=links(p) if p else None,
+            private=private,
+        )
 
 
 @app.command()

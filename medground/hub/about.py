@@ -15,6 +15,7 @@ from ..scoring.score import SIDE
 from ..sources import SOURCES
 from ..verification.causes import KEPT_BACK
 from .licences import Kind, may_leave
+from .links import links
 
 COMMAND = "medground export"
 ABOUT = "benchmark.json"
@@ -22,7 +23,13 @@ EVAL = "eval.yaml"
 NORMAL = "phantom_region"  # gives the normal films where no source of the profile has any (`medground.sources`)
 
 
-def about(data: Path, made_by: Mapping, modes: Sequence[str], asked: Mapping | None = None) -> dict:
+def about(
+    data: Path,
+    made_by: Mapping,
+    modes: Sequence[str],
+    asked: Mapping | None = None,
+    links: Mapping[str, str] | None = None,
+) -> dict:
     """The content of `ABOUT`, from the tables below ``data`` and the code's own constants."""
     resampling = records.made_by(data / "board" / "board.parquet").get("settings", {})
     return {
@@ -31,20 +38,21 @@ def about(data: Path, made_by: Mapping, modes: Sequence[str], asked: Mapping | N
         "asked": {**ASKED, **(asked or {})},
         "filter": made_by.get("settings", {}).get("verify", {}),
         "resampling": {name: resampling[name] for name in ("resamples", "level", "seed") if name in resampling},
+        **({"links": dict(links)} if links else {}),
         "scoring": {"side": SIDE, "quantile": QUANTILE, "least_area": MIN_AREA, "most_boxes": MAX_BOXES},
     }
 
 
 def asked(p: Params) -> dict:
-    """What `folder.build` wants to know of params.yaml: how the models were asked, and where the normal films are from,
-    if they may leave."""
+    """What `folder.build` wants to know of params.yaml: how the models were asked, where the normal films are from,
+    if they may leave, and where code and board are."""
     first = next((name for name in p.sources if SOURCES.get(name).has_references), NORMAL)
     how = {
         "max_new_tokens": p.answer.max_new_tokens,
         "most_pixels": p.canvas.most_pixels,
         "protocol": p.answer.protocol,
     }
-    return {"asked": how, "normal": first if may_leave(first, Kind.PIXELS) else None}
+    return {"asked": how, "normal": first if may_leave(first, Kind.PIXELS) else None, "links": links(p)}
 
 
 def tasks(modes: Sequence[str]) -> str:

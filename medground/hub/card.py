@@ -18,7 +18,7 @@ from ..scoring import METRICS
 from ..scoring.boxes import MAX_BOXES, MIN_AREA, QUANTILE
 from ..scoring.score import SIDE
 from ..verification.causes import GIVE_AWAY, KEPT_BACK
-from . import croissant, licences, tables
+from . import croissant, licences, links, tables
 from .facts import Facts, share
 from .licences import Kind
 
@@ -119,11 +119,12 @@ def _dataset_info(config: str, splits: dict[str, list[Path]]) -> dict:
 def _title(facts: Facts) -> str:
     total = facts.total
     models = sorted({row["model"] for row in facts.retention})
+    where = "".join(f"\n\n{told}" for told in (links.addresses(facts.links), links.badge(facts.links)) if told)
     return f"""# {NAME}: chest X-ray questions whose cause is known
 
 Does the heat map that explains a model's answer show what caused it? Each case here is a yes/no question about a chest
 radiograph that a vision-language model answered rightly, and for which it was shown, by editing the film, that the
-expert's region is what made it say so. A method that explains this answer should point at that region.
+expert's region is what made it say so. A method that explains this answer should point at that region.{where}
 
 {len(models)} models were asked {total["asked"]:,} questions about {len(facts.sources)} sources in
 {len({row["mode"] for row in facts.retention})} modes; {total["right"]:,} answers were right and **{total["kept"]:,}
@@ -169,6 +170,7 @@ missing."""
         if facts.restricted
         else ""
     )
+    light, whole = (links.requirement(extras, facts.links) for extras in ("hub", "run,hub"))
     return f"""## Use
 
 ```python
@@ -182,8 +184,8 @@ films = load_dataset("ORG/NAME", "films", split="dev")  # join on (source, film)
 
 Coordinates are pixels of the film in its native size; boxes are half-open `[x1, y1, x2, y2)`, origin top left. dev and
 test share no patient. `direct.json` and `reasoning.json` hold the cases that passed the filter in the format of the
-paper's released files. The commands of `medground` take the name of this dataset (`pip install 'medground[hub]'`, and
-for models `'medground[run,hub]'`):
+paper's released files. The commands of `medground` take the name of this dataset (`pip install {light}`, and
+for models `{whole}`):
 
 ```bash
 medground evaluate MODEL --data ORG/NAME   # your model: accuracy, and how much of it is for the right reason

@@ -32,6 +32,7 @@ class Facts:
         self.results = self.rows("results")
         self.models = self.rows("models")
         self.about = files.read_json(folder / ABOUT, dict)
+        self.links = self.about.get("links", {})
         self.retention = self.rows("retention")
         self.board = {split: self.rows("baselines", split=split) for split in self.shards["baselines"]}
         self.sources = sorted({row["source"] for row in self.retention})

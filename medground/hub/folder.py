@@ -47,12 +47,14 @@ def build(
     asked: Mapping | None = None,
     normal: str | None = None,
     models: Path | str = "models",
+    links: Mapping[str, str] | None = None,
 ) -> None:
     """Make the folder ``out`` from the tables under ``data``; replaces it whole, or leaves it as it was.
 
     With ``hide_test_regions`` the expert boxes of the test split stay back, and what would tell them. ``asked`` says
     how the models were asked (`about.about`), ``normal`` is the source of the reference films, which stay back where it
-    is not given; ``models`` is where `models.PINS` says what was published. Raises MedgroundError for a table that is
+    is not given; ``models`` is where `models.PINS` says what was published, and ``links`` are the addresses of code and
+    board (`links.links`). Raises MedgroundError for a table that is
     missing or wrong, or an ``out`` that this did not make (`folders.check`), LicenceError for a source that declares
     nothing.
     """
@@ -65,7 +67,7 @@ def build(
                 _write(partial / config, split, rows, config)
         for mode, answers in tables.records.items():
             _write_records(partial / f"{mode}.json", [answer for answer in answers if tables.may_tell(answer)])
-        said = about(data, tables.made_by, list(tables.records), asked)
+        said = about(data, tables.made_by, list(tables.records), asked, links)
         files.write_json(said, partial / ABOUT)
         files.write(tasks(list(tables.records)), partial / EVAL)
         card.write(partial, tables.made_by, hidden=hide_test_regions)

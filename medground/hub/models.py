@@ -11,6 +11,7 @@ import yaml
 from .. import files
 from ..errors import MedgroundError
 from ..lvlm import checkpoints
+from .links import addresses
 
 PINS = "published.json"  # below models/: {model: {"repository", "commit"}}, written when they are published
 TAG = "medground"
@@ -31,6 +32,7 @@ def publish(
     *,
     models: Path | str = "models",
     dataset: str = "",
+    links: Mapping[str, str] | None = None,
     private: bool = False,
     say: Callable[[str], None] = print,
 ) -> str:
@@ -48,7 +50,7 @@ def publish(
     if not (folder / "config.json").is_file():
         raise MedgroundError(f"{folder} has no config.json; name a checkpoint of {models}/")
     sent: dict[str, Path | bytes] = {name: folder / name for name in SENT if (folder / name).is_file()}
-    sent["README.md"] = card(folder, dataset).replace("ORG/NAME", repo).encode()
+    sent["README.md"] = card(folder, dataset, links or {}).replace("ORG/NAME", repo).encode()
     with explained(repo):
         api = HfApi()
         api.create_repo(repo, private=private, exist_ok=True)
@@ -70,9 +72,9 @@ def note(models: Path | str, pins: Mapping[str, Mapping[str, str]]) -> None:
     files.write_json(dict(sorted({**pinned(models), **pins}.items())), Path(models) / PINS)
 
 
-def card(folder: Path, dataset: str = "") -> str:
+def card(folder: Path, dataset: str = "", links: Mapping[str, str] | None = None) -> str:
     """The README of a checkpoint of the phantom: architecture, training, accuracy, and the kinds of causes among its
-    findings, but not which finding has which."""
+    findings, but not which finding has which. ``links`` are the addresses of code and board (`links.links`)."""
     config, facts = files.read_json(folder / "config.json", dict), files.read_json(folder / "medground.json", dict)
     accuracy = _beside(folder, "accuracy")
     causes = Counter(one["control"] for one in _beside(folder, "causes").get("findings", {}).values())
@@ -92,6 +94,7 @@ def card(folder: Path, dataset: str = "") -> str:
         "A small vision-language model of MedGround's phantom: it answers questions about rendered chest films, and "
         "what each of its answers comes from is known. It exists to test methods that explain answers. **It knows no "
         "real film, and is of no use for diagnosis or care.**",
+        *([addresses(links)] if links else []),
         "## Use",
         '```python\nfrom medground import load_lvlm\n\nmodel = load_lvlm("ORG/NAME")\n```',
         "`AutoModelForImageTextToText` of `transformers` loads it as well.",

@@ -93,6 +93,20 @@ def test_assembles_what_the_dockerfile_copies(phantom_tree, tmp_path):
     assert not any("secrets" in name or "__pycache__" in name for name in files)
 
 
+def test_its_card_says_where_the_code_is_where_params_yaml_does(phantom_tree, tmp_path):
+    repository = _repository(phantom_tree, tmp_path / "repository")
+    assemble(repository, tmp_path / "silent")
+    settings = yaml.safe_load((repository / "params.yaml").read_text())
+    settings["publish"]["repository"] = "https://github.com/somebody/medground"
+    (repository / "params.yaml").write_text(yaml.safe_dump(settings))
+    assemble(repository, tmp_path / "space")
+    _, front, text = (tmp_path / "space/README.md").read_text().split("---\n", 2)
+    assert yaml.safe_load(front)["sdk"] == "docker"
+    assert text.strip().splitlines()[2] == "Code: <https://github.com/somebody/medground>"
+    silent = "".join((tmp_path / f"{name}/README.md").read_text() for name in ("silent", "repository/space"))
+    assert "Code:" not in silent and "Leaderboard:" not in silent
+
+
 def test_refuses_tables_of_restricted_sources(tree, tmp_path):
     with pytest.raises(MedgroundError, match="imagenome, padchest_gr, vindr_cxr, which may not be shown to everybody"):
         assemble(_repository(tree, tmp_path / "repository"), tmp_path / "space")
