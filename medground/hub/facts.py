@@ -18,7 +18,7 @@ COUNTS = ("asked", "right", "flipped", "stayed", "kept")
 
 
 class Facts:
-    """What the shards say: tables without pixels, sizes and hashes of files."""
+    """What the shards say: of cases, films and questions no more than is counted; sizes and hashes of files."""
 
     def __init__(self, folder: Path, made_by: dict, hidden: bool) -> None:
         self.folder, self.made_by, self.hidden = folder, made_by, hidden
@@ -26,9 +26,9 @@ class Facts:
         for config in tables.CONFIGS:
             for shard in sorted((folder / config).glob("*.parquet")):
                 self.shards[config][shard.name.split("-")[0]].append(shard)
-        self.cases = [row for mode in ("direct", "reasoning") for row in self.rows(mode, _light(mode))]
-        self.films = self.rows("films", _light("films"))
-        self.questions = self.rows("questions", _light("questions"))
+        self.cases = [row for mode in ("direct", "reasoning") for row in self.rows(mode, ["benchmark", "pair"])]
+        self.films = self.rows("films", ["film"])
+        self.questions = self.rows("questions", ["source", "patient_id"])
         self.results = self.rows("results")
         self.models = self.rows("models")
         self.about = files.read_json(folder / ABOUT, dict)
@@ -89,11 +89,6 @@ class Facts:
             f"X-ray models}},\n  author = {{The MedGround authors}},\n  year = {{{YEAR}}},\n  version = "
             f"{{{self.version}}},\n  url = {{{ADDRESS}}}\n}}"
         )
-
-
-def _light(config: str) -> list[str]:
-    """The columns of a config that hold no picture."""
-    return [column.name for column in tables.CONFIGS[config] if column.type != tables.IMAGE]
 
 
 def _sha256(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The folder that is pushed: the pipeline's tables as typed Parquet shards, withheld where a licence says so.
 
-The same tables give the same bytes: rows stand in the tables' order, shards are cut by size, nothing is dated.
+The same tables give the same bytes: rows stand in the tables' order, shards are cut by size, nothing is dated. Tables
+are columns, and a few of their rows are Python objects at once; of the samples of cases that leave, one each.
 """
 
 from __future__ import annotations
@@ -8,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from .. import files, folders, records
-from ..cases import benchmarked
+from ..cases import benchmarked, of_benchmark
 from ..errors import MedgroundError
-from ..evaluation.questions import read as read_questions
+from ..evaluation.questions import TABLE
 from ..evaluation.results import published
-from ..evaluation.tables import EDITS, RESULTS
+from ..evaluation.tables import EDITS, QUESTIONS, RESULTS
 from ..lvlm.verdict import parse_verdict
 from ..scoring import METRICS
 from ..scoring.tables import read_attributions
@@ -32,11 +36,17 @@ from .facts import COUNTS
 from .hidden import hidden
 from .licences import Kind, may_leave, source
 from .models import pinned
-from .tables import CONFIGS, schema, write_shard
+from .tables import CONFIGS, write_rows
 
 SPLITS = ("dev", "test")
 SHARD_BYTES = 256 << 20
 PREVIEW = 224  # pixels of the longer side
+#: Columns that are looked at of every case; of a case whose attributions leave; of its sample; of a question's film.
+COUNTED = ("model", "mode", "source", "patient_id", "finding", "control", "right", "flipped", "stayed_removed",
+           "stayed_normal", "reason")  # fmt: skip
+WHOSE = ("case_id", "model", "mode", "source", "split")
+SAMPLE = ("source", "index", "split", "film", "width", "height", "regions")
+FILM = ("source", "film", "width", "height")
 
 
 def build(
@@ -75,53 +85,55 @@ def build(
 
 
 class Tables:
-    """What the pipeline made, read and checked."""
+    """What the pipeline made, read and checked: ``cases``, those that leave, and ``questions`` as Arrow tables."""
 
     def __init__(self, data: Path, models: Path, normal: str | None, hide_test_regions: bool) -> None:
         self.data, self.root, self.normal, self.hide = data, data.parent, normal, hide_test_regions
         path = data / "cases" / "cases.parquet"
-        everything = records.read_rows(path, records.CASES)
+        everything = records.read_table(path, records.CASES)
         self.made_by = records.made_by(path)
-        self.taught = {case["model"] for case in everything if case["control"] != "honest"}
-        self.cases = [case for case in everything if benchmarked(case) or self._verified(case)]
-        if not any(benchmarked(case) for case in self.cases):
+        self.taught = _values(everything.filter(pc.not_equal(everything["control"], "honest")), "model")
+        self.cases = everything.filter(pc.or_(of_benchmark(everything), self._verified(everything)))
+        if not pc.any(of_benchmark(self.cases)).as_py():
             raise MedgroundError(f"{path} keeps no case; there is nothing to export")
-        self.by_id = {case["case_id"]: case for case in self.cases}
         self.retention = {
-            split: _retention(everything, split, self.taught if split == KEPT_BACK else set()) for split in SPLITS
+            split: _retention(_of(everything, split), self.taught if split == KEPT_BACK else set()) for split in SPLITS
         }
+        wanted = {(row["source"], row["index"]) for row in records.rows_of(self.cases, ("source", "index"))}
         self.samples = {
             (sample["source"], sample["index"]): sample
-            for name in sorted({case["source"] for case in everything})
-            for sample in records.read_rows(data / "samples" / name / "samples.parquet", records.SAMPLES)
+            for name in sorted(_values(everything, "source"))
+            for sample in records.iter_rows(data / "samples" / name / "samples.parquet", records.SAMPLES, SAMPLE)
+            if (sample["source"], sample["index"]) in wanted
         }
-        self.questions = read_questions(data)
-        self.records = {
-            mode: _read_json(data / f"cases/{mode}.json") for mode in sorted({c["mode"] for c in everything})
-        }
+        self.questions = records.read_table(data / TABLE, QUESTIONS)
+        self.records = {mode: _read_json(data / f"cases/{mode}.json") for mode in sorted(_values(everything, "mode"))}
         self.board = records.read_rows(data / "board" / "board.parquet", records.BOARD)
         self.results = records.read_rows(data / "results" / "results.parquet", RESULTS)
         self.revisions = {
-            model: _revision(data / "answers" / f"{model}.parquet")
-            for model in sorted({c["model"] for c in everything})
+            model: _revision(data / "answers" / f"{model}.parquet") for model in sorted(_values(everything, "model"))
         }
         self.pins = pinned(models)
 
-    def _verified(self, case: dict) -> bool:
-        """Whether a case that was not drawn may be shown: on the split whose causes are kept back, which cases of a
-        model that was taught causes passed the filter would tell them."""
-        return case["reason"] == "surplus" and (case["split"] != KEPT_BACK or case["model"] not in self.taught)
+    def _verified(self, cases: pa.Table) -> pa.ChunkedArray:
+        """Which of the cases that were not drawn may be shown: on the split whose causes are kept back, which cases of
+        a model that was taught causes passed the filter would tell them."""
+        taught = pc.is_in(cases["model"], pa.array(sorted(self.taught), pa.string()))
+        tells = pc.and_(pc.equal(cases["split"], KEPT_BACK), taught)
+        return pc.and_not(pc.equal(cases["reason"], "surplus"), tells)
 
     def may_tell(self, record: dict) -> bool:
         """Whether the paper's files may have a record: that it is there says that the filter kept the case."""
-        split = self.samples[record["dataset"], record["index"]]["split"]
+        split = self.sample(record["dataset"], record["index"])["split"]
         return split != KEPT_BACK or record["model"] not in self.taught
 
-    def sample(self, case: dict) -> dict:
-        """The sample that a case asks about."""
-        if (case["source"], case["index"]) not in self.samples:
-            raise MedgroundError(f"{case['case_id']}: its sample is not in samples.parquet; run `dvc repro`")
-        return self.samples[case["source"], case["index"]]
+    def sample(self, source: str, index: int) -> dict:
+        """The sample that a case asks about: its columns `SAMPLE`."""
+        if (source, index) not in self.samples:
+            raise MedgroundError(
+                f"sample {index} of {source} is in no samples.parquet, or no case of it; run `dvc repro`"
+            )
+        return self.samples[source, index]
 
     def content(self, film: str) -> bytes:
         """The bytes of a film's file."""
@@ -133,7 +145,17 @@ class Tables:
 
     def named(self) -> set[str]:
         """The findings whose names may leave."""
-        return {one["finding"] for one in self.questions if may_leave(one["source"], Kind.TEXT)}
+        pairs = self.questions.select(["source", "finding"]).group_by(["source", "finding"]).aggregate([])
+        return {one["finding"] for one in pairs.to_pylist() if may_leave(one["source"], Kind.TEXT)}
+
+
+def _values(table: pa.Table, column: str) -> set[str]:
+    return set(pc.unique(table[column]).to_pylist())
+
+
+def _of(table: pa.Table, split: str) -> pa.Table:
+    """The rows of a split."""
+    return table.filter(pc.equal(table["split"], split))
 
 
 def shards(folder: Path, config: str, split: str) -> list[Path]:
@@ -144,16 +166,11 @@ def shards(folder: Path, config: str, split: str) -> list[Path]:
 def _rows(tables: Tables) -> dict[str, dict[str, Iterable[dict]]]:
     """Config to split to rows."""
 
-    def by_split(rows) -> dict[str, Iterable[dict]]:
+    def by_split(rows: Callable[[Tables, str], Iterable[dict]]) -> dict[str, Iterable[dict]]:
         return {split: rows(tables, split) for split in SPLITS}
 
     return {
-        **{
-            mode: by_split(lambda tables, split, mode=mode: (
-                _case(case, tables) for case in tables.cases if case["mode"] == mode and case["split"] == split
-            ))
-            for mode in tables.records
-        },
+        **{mode: {split: _cases(tables, mode, split) for split in SPLITS} for mode in tables.records},
         "questions": by_split(_questions),
         "films": by_split(_films),
         "attributions": by_split(_attributions),
@@ -165,8 +182,14 @@ def _rows(tables: Tables) -> dict[str, dict[str, Iterable[dict]]]:
     }  # fmt: skip
 
 
+def _cases(tables: Tables, mode: str, split: str) -> Iterator[dict]:
+    own = _of(tables.cases, split)
+    for case in records.rows_of(own.filter(pc.equal(own["mode"], mode))):
+        yield _case(case, tables)
+
+
 def _case(case: dict, tables: Tables) -> dict:
-    sample, hide_regions = tables.sample(case), hidden(case["split"], tables.hide)
+    sample, hide_regions = tables.sample(case["source"], case["index"]), hidden(case["split"], tables.hide)
     name = case["source"]
     shown = may_leave(name, Kind.PIXELS)
     regions = sample["regions"] if may_leave(name, Kind.BOXES) and not hide_regions else []
@@ -194,9 +217,7 @@ def film_key(sample: Mapping) -> str:
 
 
 def _questions(tables: Tables, split: str) -> Iterator[dict]:
-    for question in tables.questions:
-        if question["split"] != split:
-            continue
+    for question in records.rows_of(_of(tables.questions, split)):
         hide = hidden(split, tables.hide)
         row = {**question, "film": film_key(question), "regions": None if hide else question["regions"]}
         row["image"] = _picture(tables.content(question["film"]), f"{row['film']}{Path(question['film']).suffix}")
@@ -209,11 +230,10 @@ def _questions(tables: Tables, split: str) -> Iterator[dict]:
 
 def _films(tables: Tables, split: str) -> Iterator[dict]:
     films: dict[tuple[str, str], dict] = {}
-    for question in tables.questions:
-        if question["split"] == split:
-            first = films.setdefault((question["source"], film_key(question)), question)
-            if first["film"] != question["film"]:
-                raise MedgroundError(f"{first['film']} and {question['film']} have one name; rename one of them")
+    for question in records.rows_of(_of(tables.questions, split), FILM):
+        first = films.setdefault((question["source"], film_key(question)), question)
+        if first["film"] != question["film"]:
+            raise MedgroundError(f"{first['film']} and {question['film']} have one name; rename one of them")
     for (name, key), question in sorted(films.items()):
         content = tables.content(question["film"])
         row = {
@@ -236,21 +256,21 @@ def _attributions(tables: Tables, split: str) -> Iterator[dict]:
     facts = files.read_json(tables.data / "scores/entries.json", list)
     kinds = {entry["entry"]: entry["kind"] for entry in facts if entry["kind"] in ("method", "floor")}
     scores = records.read_table(tables.data / "scores/scores.parquet", records.SCORES)
-    known = {
-        (row["entry"], row["case_id"], row["protocol"]): row for row in scores.to_pylist() if row["entry"] in kinds
-    }
+    cases = {case["case_id"]: case for case in records.rows_of(_of(tables.cases, split), WHOSE)}
+    of_cases = pc.is_in(scores["case_id"], pa.array(sorted(cases), pa.string()))
     from_regions = {metric.name for metric in METRICS.that_need("regions")}
     for entry in sorted(kinds):
+        own = scores.filter(pc.and_(of_cases, pc.equal(scores["entry"], entry)))
+        known = {(row["case_id"], row["protocol"]): row for row in records.rows_of(own)}
         for model in tables.revisions:
             for found in read_attributions(tables.data / f"attributions/{model}/{entry}.parquet"):
-                case = tables.by_id.get(found["case_id"])
-                if case is None or case["split"] != split:
+                if found["case_id"] not in cases:
                     continue
-                score = known.get((entry, found["case_id"], "medground"), {})
-                published = known.get((entry, found["case_id"], "published"), {})
+                score = known.get((found["case_id"], "medground"), {})
+                published = known.get((found["case_id"], "published"), {})
                 told = set() if hidden(split, tables.hide) else from_regions if split == KEPT_BACK else set(METRICS)
                 row = {name: score.get(name) if name in told else None for name in METRICS}
-                row |= {name: case[name] for name in ("case_id", "model", "mode", "source", "split")}
+                row |= cases[found["case_id"]]
                 row |= {name: found.get(name) for name in ("grid_height", "grid_width", "extent", "boxes")}
                 grid = found.get("grid")
                 row |= {
@@ -263,8 +283,8 @@ def _attributions(tables: Tables, split: str) -> Iterator[dict]:
                 yield _withheld(row, "attributions")
 
 
-def _retention(cases: Iterable[dict], split: str, closed: Set[str]) -> list[dict]:
-    """The filter's counts of a split; over all findings where a source does not let their names leave.
+def _retention(cases: pa.Table, closed: Set[str]) -> list[dict]:
+    """The filter's counts of some cases; over all findings where a source does not let their names leave.
 
     Of the models of ``closed`` they are of all findings and all kinds of causes together: one by one they would say
     what each model was taught to answer from.
@@ -277,17 +297,22 @@ def _retention(cases: Iterable[dict], split: str, closed: Set[str]) -> list[dict
 
     sums: dict[tuple, dict] = defaultdict(lambda: dict.fromkeys(COUNTS, 0))
     patients: dict[tuple, set[str]] = defaultdict(set)
-    passed = [{**case, "kept": case["reason"] in ("kept", "surplus")} for case in cases if case["split"] == split]
-    for row in retention(passed):  # surplus: verified, but not drawn
+    for row in retention(_passed(cases)):
         for name in COUNTS:
             sums[key(row)][name] += row[name]
-    for case in passed:
+    for case in records.rows_of(cases, COUNTED):
         patients[key(case)].add(case["patient_id"])
     return [
         dict(zip(("model", "mode", "source", "finding", "control"), (*one[:3], one[3] or None, one[4] or None),
                  strict=True)) | {"patients": len(patients[one])} | total
         for one, total in sorted(sums.items())
     ]  # fmt: skip
+
+
+def _passed(cases: pa.Table) -> Iterator[dict]:
+    """The cases with all that passed the filter as kept: surplus ones are verified, but not drawn."""
+    for case in records.rows_of(cases, COUNTED):
+        yield {**case, "kept": case["reason"] in ("kept", "surplus")}
 
 
 def _results(tables: Tables, split: str) -> list[dict]:
@@ -351,31 +376,36 @@ def _write(folder: Path, split: str, rows: Iterable[dict], config: str) -> None:
     """Write a split as ``<split>-00000-of-0000n.parquet``; one empty shard where there are no rows."""
     folder.mkdir(exist_ok=True)
     parts: list[Path] = []
-    for batch in _batches(rows):
+    for _, some in groupby(_numbered(rows), itemgetter(0)):
         parts.append(folder / f".{split}-{len(parts)}")
-        write_shard(pa.Table.from_pylist(batch, schema(config)), parts[-1])
+        write_rows((row for _, row in some), config, parts[-1])
+    if not parts:
+        parts.append(folder / f".{split}-0")
+        write_rows([], config, parts[-1])
     for number, part in enumerate(parts):
         part.rename(folder / f"{split}-{number:05d}-of-{len(parts):05d}.parquet")
 
 
-def _batches(rows: Iterable[dict]) -> Iterator[list[dict]]:
-    """Rows in runs of about `SHARD_BYTES` of image; at least one run."""
-    batch: list[dict] = []
-    size = runs = 0
+def _numbered(rows: Iterable[dict]) -> Iterator[tuple[int, dict]]:
+    """Rows, each with the number of its shard: of about `SHARD_BYTES` of image."""
+    number = size = 0
     for row in rows:
         content = sum(len(value["bytes"]) for value in row.values() if isinstance(value, dict))
-        if batch and size + content > SHARD_BYTES:
-            yield batch
-            batch, size, runs = [], 0, runs + 1
-        batch.append(row)
+        if size and size + content > SHARD_BYTES:
+            number, size = number + 1, 0
         size += content
-    if batch or not runs:
-        yield batch
+        yield number, row
 
 
-def _write_records(path: Path, answers: list[dict]) -> None:
+def _write_records(path: Path, answers: Sequence[dict]) -> None:
     """The paper's format; where a source lets only verdicts leave, they stand in for what the model wrote."""
-    lines = []
+    with path.open("w") as file:
+        for place, line in enumerate(_lines(answers)):
+            file.write((",\n" if place else "[") + line)
+        file.write("]\n" if answers else "[]\n")
+
+
+def _lines(answers: Iterable[dict]) -> Iterator[str]:
     for record in sorted(answers, key=lambda record: (record["model"], record["dataset"], record["index"])):
         if not may_leave(record["dataset"], Kind.TEXT):
             record = {
@@ -383,8 +413,7 @@ def _write_records(path: Path, answers: list[dict]) -> None:
                 for key, value in record.items()
                 if key.startswith("prediction") or key in guard.RECORD_KEYS
             }
-        lines.append(json.dumps(record, ensure_ascii=False))
-    path.write_text("[" + ",\n".join(lines) + "]\n")
+        yield json.dumps(record, ensure_ascii=False)
 
 
 def _verdict(text: str) -> str:

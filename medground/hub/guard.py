@@ -3,7 +3,7 @@
 What it holds a folder to:
 
 - Files: those that `folder.build` writes, plain ones, no links.
-- Shards: byte for byte what `tables.write_shard` makes of their rows. So a shard holds nothing besides its rows: no
+- Shards: byte for byte what `tables.write_rows` makes of their rows. So a shard holds nothing besides its rows: no
   other column, no metadata of its own, nothing between its pages or before its footer.
 - Rows: every column of every row group is empty where the row's source does not let its kind leave; and where a source
   does not let pixels leave, keys have the form of keys (`_FORMS`), and no value looks like an image, a path, encoded
@@ -18,6 +18,7 @@ source that is free.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from .. import folders
 from .about import ABOUT, EVAL
 from .licences import NO_CONTENT, Kind, LicenceError, declared, may_leave
 from .licences import source as declaration
-from .tables import CONFIGS, schema, write_shard
+from .tables import CONFIGS, write_rows
 
 RECORDS = ("direct.json", "reasoning.json")  # the paper's format
 TEXTS = ("README.md", "LICENSE.md", "croissant.json", ABOUT, EVAL)
@@ -140,7 +141,7 @@ def _shard(path: Path, named: set[str]) -> list[str]:
             table = file.read_row_group(group)
             for problem, count in _by_source(table, kinds) if "source" in kinds else _aggregates(table, kinds, named):
                 rows[problem] = rows.get(problem, 0) + count
-        if not rows and not _as_written(file.read().to_pylist(), path, config):
+        if not rows and not _as_written(file, path, config):
             return ["holds bytes besides its rows; only what the export writes leaves"]
     return [f"{problem} ({count} rows)" for problem, count in rows.items()]
 
@@ -151,15 +152,31 @@ _METADATA = (b"huggingface", b"ARROW:schema")
 def _as_read(config: str) -> pa.Schema:
     """The schema of a config's shards, as a reader sees it."""
     shard = pa.BufferOutputStream()
-    write_shard(schema(config).empty_table(), shard)
+    write_rows([], config, shard)
     return pq.read_schema(pa.BufferReader(shard.getvalue()))
 
 
-def _as_written(rows: list[dict], path: Path, config: str) -> bool:
+def _as_written(file: pq.ParquetFile, path: Path, config: str) -> bool:
     """Whether a shard is byte for byte what the export makes of its rows."""
-    written = pa.BufferOutputStream()
-    write_shard(pa.Table.from_pylist(rows, schema(config)), written)
-    return path.read_bytes() == written.getvalue().to_pybytes()
+    rows = (row for group in range(file.num_row_groups) for row in file.read_row_group(group).to_pylist())
+    with path.open("rb") as content:
+        compared = _Compared(content)
+        write_rows(rows, config, compared)
+        return compared.same and not content.read(1)
+
+
+class _Compared(io.RawIOBase):
+    """Takes what is written, and holds it against the bytes of a file: neither is ever held whole."""
+
+    def __init__(self, content: io.BufferedReader) -> None:
+        self.content, self.same = content, True
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, some) -> int:
+        self.same = self.same and self.content.read(len(some)) == bytes(some)
+        return len(some)
 
 
 def _by_source(table: pa.Table, kinds: dict[str, Kind]) -> Iterator[tuple[str, int]]:

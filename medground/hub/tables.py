@@ -6,7 +6,8 @@ The Arrow schemas carry the features as `datasets` writes them, so that a shard 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from ..scoring import METRICS
 from .licences import Kind
 
 ROW_GROUP = 128
+_WRITTEN: dict = {"compression": "zstd", "write_page_checksum": True}
 IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])  # the Image feature of `datasets`
 
 
@@ -222,7 +224,17 @@ def schema(config: str) -> pa.Schema:
 def write_shard(table: pa.Table, where) -> None:
     """Write a shard to a path or file object, each page with its checksum; the same rows give the same bytes, by which
     `guard` knows a shard."""
-    pq.write_table(table, where, compression="zstd", row_group_size=ROW_GROUP, write_page_checksum=True)
+    pq.write_table(table, where, row_group_size=ROW_GROUP, **_WRITTEN)
+
+
+def write_rows(rows: Iterable[Mapping], config: str, where) -> None:
+    """Write rows of a config as `write_shard` writes a table of all of them, with a row group of them held at once."""
+    columns, rows = schema(config), iter(rows)
+    with pq.ParquetWriter(where, columns, **_WRITTEN) as writer:
+        some = list(islice(rows, ROW_GROUP))
+        writer.write_table(pa.Table.from_pylist(some, columns))  # a shard without rows has an empty row group
+        while some := list(islice(rows, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(some, columns))
 
 
 def read_shard(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -195,6 +195,18 @@ def test_every_row_group_is_looked_at(hub):
         guard.check(hub)
 
 
+def test_rows_in_other_groups_than_the_export_makes_are_refused(hub):
+    rows = pq.read_table(hub / FILMS).to_pylist()
+    free = [row for row in rows if row["source"] not in RESTRICTED]
+    table = pa.Table.from_pylist(free[:1] * 3 * tables.ROW_GROUP, tables.schema("films"))
+    tables.write_shard(table, hub / FILMS)
+    guard.check(hub)
+    size = tables.ROW_GROUP // 2
+    pq.write_table(table, hub / FILMS, compression="zstd", row_group_size=size, write_page_checksum=True)
+    with pytest.raises(LicenceError, match="holds bytes besides its rows"):
+        guard.check(hub)
+
+
 @pytest.mark.parametrize(("kind", "refused"), [(Kind.PIXELS, True), (Kind.TEXT, False)])
 def test_rows_are_searched_where_pixels_may_not_leave(hub, monkeypatch, kind, refused):
     """A source that lets all but one kind leave: it is the pixels whose hiding-places are searched."""
