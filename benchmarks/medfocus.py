@@ -84,7 +84,7 @@ def variants() -> Iterator[Variant]:
     yield "filled with the film, blurred", _blurred, {}, {}
     for power in (0.0, 0.25, 0.6):
         yield f"size to the power of {power}", _same, {}, {"exchange.SIZE": power}
-    for share in (0.35, 0.65):
+    for share in (0.15, 0.5):
         yield f"necessary from {share:.0%} of the most", _same, {}, {"exchange.SHARE": share}
     for share in (0.12, 0.3):
         yield f"a place up to {share:.0%} of the film", _same, {}, {"exchange.LOCAL": share}
