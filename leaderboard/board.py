@@ -32,7 +32,7 @@ def track_names(board: pd.DataFrame) -> dict[str, str]:
 def choices(board: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     """The rows that the reader wants to see, in the order they want, and the metric and the view they asked for."""
     tracks = track_names(board)
-    splits = [split for split in SPLITS if split in set(board.split)]
+    splits = [split for split in SPLITS if split in board.split.unique()]
     measured = {ON_BOARD[name]: name for name in ON_BOARD if name in board and board[name].notna().any()}
     called = names.everybody()
     address.unknown(
@@ -243,7 +243,7 @@ def by_cause(entries: tuple[str, ...], metric: str, split: str) -> pd.DataFrame:
     """Means of a metric by what caused the answer, of the cases whose cause and scores may be shown."""
     known, kinds = tables.cases(), tables.kinds()
     known = known[known.split.isin([split]) | (split == "all")]
-    known = known[~known.split.map(tables.hidden).astype(bool)]
+    known = known[tables.unhidden(known)]
     scores = tables.metric_by_case(metric, entries, known.case_id).melt(ignore_index=False, value_name="value")
     scores = scores.assign(column=scores.index.map(kinds)).dropna(subset=["column", "value"])
     cells = scores.groupby(["entry", "column"])["value"].agg(["mean", "size"]).reset_index()

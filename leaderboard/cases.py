@@ -103,11 +103,9 @@ def words(case: pd.Series) -> None:
     if kind is not None and not tables.hidden(case.split) and kind != "finding":
         st.markdown(f"The answer came from **{'no region' if kind == 'no region' else plain('the ' + kind)}**.")
     if pd.notna(case.pair) and not tables.hidden(case.split):
-        by_pair = {one.pair: one for _, one in tables.pairs().iterrows()}
-        if case.pair in by_pair:
-            known = tables.cases().set_index("case_id", drop=False)
-            address.link("Another model gave the same answer from another cause", "causes",
-                         pair=tables.pair_title(by_pair[case.pair], known))  # fmt: skip
+        pairs = tables.pairs()
+        for title in tables.pair_titles(pairs[pairs.pair == case.pair], tables.cases().set_index("case_id")):
+            address.link("Another model gave the same answer from another cause", "causes", pair=title)
 
 
 def choose_entries(case: pd.Series) -> list[str]:

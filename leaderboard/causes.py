@@ -15,8 +15,7 @@ SHOWN = 3  # methods at first
 
 def choose(pairs: pd.DataFrame, cases: pd.DataFrame) -> pd.Series:
     """One pair: picked, stepped to, or named in the address."""
-    titles = {tables.pair_title(pair, cases): number for number, (_, pair) in enumerate(pairs.iterrows())}
-    called = list(titles)
+    called = tables.pair_titles(pairs, cases)
     address.unknown(pair=called, of=names.everybody().values())
 
     def step(by: int) -> None:
@@ -26,7 +25,7 @@ def choose(pairs: pd.DataFrame, cases: pd.DataFrame) -> pd.Series:
         chosen = st.selectbox(f"Pair ({len(called)})", called, key="pair", bind=BIND)
         st.button("Previous", icon=":material/chevron_left:", on_click=step, args=(-1,))
         st.button("Next", icon=":material/chevron_right:", on_click=step, args=(1,))
-    return pairs.iloc[titles[chosen]]
+    return pairs.iloc[called.index(chosen)]
 
 
 def models(pair: pd.Series, cases: pd.DataFrame) -> None:
@@ -92,7 +91,7 @@ def maps(pair: pd.Series, cases: pd.DataFrame) -> None:
                     f"on the cause of {cases.loc[case_id].model}": told[case_id].map({1.0: "yes", 0.0: "no"}).tolist()
                     for case_id in both
                 },
-                "follows": ["yes" if (row == 1).all() else "no" for _, row in told.iterrows()],
+                "follows": (told == 1).all(axis=1).map({True: "yes", False: "no"}).tolist(),
             }
         )
         st.table(shown, hide_index=True)

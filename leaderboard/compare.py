@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -23,7 +22,7 @@ BIND = "query-params"
 def choose(board: pd.DataFrame) -> tuple[str, str, str, str]:
     """Two entries, a split and a metric; at first the two that lead on the split, in what ranks there."""
     called = names.everybody()
-    splits = [split for split in SPLITS if split in set(board.split)]
+    splits = [split for split in SPLITS if split in board.split.unique()]
     measured = {ON_BOARD[name]: name for name in ON_BOARD if name in board and board[name].notna().any()}
     address.unknown(first=called.values(), second=called.values(), on=splits, metric=measured)
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -47,7 +46,8 @@ def leads(version: object, first: str, second: str, split: str, metric: str) -> 
     scores, cases = tables.score_table((first, second)), tables.kept()
     scored = set(scores["case_id"].to_pylist())
     told = [case for case in cases if case["control"] != WITHHELD]
-    open_ = [case for case in told if not tables.hidden(case["split"]) or case["case_id"] in scored]
+    hidden = {split for split in SPLITS if tables.hidden(split)}
+    open_ = [case for case in told if case["split"] not in hidden or case["case_id"] in scored]
     back = sum(split in ("all", case["split"]) for case in cases) - sum(split in ("all", c["split"]) for c in open_)
     found: dict[str, dict] = {}
     if not open_:
@@ -112,10 +112,9 @@ def extremes(first: str, second: str, split: str, metric: str) -> None:
     """The cases where the two differ most, with a way to look at them."""
     st.header("Cases where they differ most")
     known, called = tables.cases().set_index("case_id"), names.everybody()
-    may = [not tables.hidden(row.split) and tables.may_show(row.source, Kind.TEXT) for row in known.itertuples()]
-    known = known[
-        np.array(may) & ~tables.untold(known).to_numpy() & (known.split.isin([split]).to_numpy() | (split == "all"))
-    ]
+    told = [source for source in known.source.unique() if tables.may_show(source, Kind.TEXT)]
+    known = known[known.split.isin([split]) | (split == "all")]
+    known = known[tables.unhidden(known) & ~tables.untold(known) & known.source.isin(told)]
     both = tables.metric_by_case(metric, (first, second), known.index)
     both = both.dropna(how="all").fillna(METRICS[metric].worst)
     if both.empty:

@@ -109,7 +109,7 @@ def by_finding(split: str) -> None:
     with st.expander("The numbers"):
         st.table(cells.pivot(index="row", columns="column", values="value").map(lambda share: f"{share:.0%}"))
     known = tables.cases()
-    known = known[~tables.untold(known) & ~known.split.map(tables.hidden).astype(bool)]
+    known = known[tables.unhidden(known) & ~tables.untold(known)]
     if set(known.control) <= {"honest"}:
         return
     st.header("What each model was taught to answer from")
@@ -162,7 +162,7 @@ cases = tables.cases()
 if cases.empty:
     st.info("No model was asked yet. Run `dvc repro`.", icon=":material/inbox:")
 else:
-    splits = [split for split in SPLITS if split == "all" or split in set(cases.split)]
+    splits = [split for split in SPLITS if split == "all" or split in cases.split.unique()]
     address.unknown(over=splits)
     split = st.segmented_control("Split", splits, default=splits[0], required=True, key="over", bind=BIND)
     if tables.hidden(split or "") or tables.untold(cases[cases.split.isin([split]) | (split == "all")]).any():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from leaderboard import tables
 from medground.attribution import by_entry
@@ -57,6 +58,11 @@ def about(entry: str) -> About:
             link=said.get("link"),
             flags=tuple(words for key, words in declared.items() if said.get(key)),
         )
+    return _method(entry)
+
+
+@cache
+def _method(entry: str) -> About:
     try:
         method = by_entry(entry)
     except MedgroundError:  # an entry of another time

@@ -2,7 +2,8 @@
 
 Paths are relative to the repository that the environment variable ``MEDGROUND_ROOT`` names (default: the working
 folder). Each reader is cached on the path and its modification time, so a page sees a new table at once and an old
-one for free. Frames are shared between sessions through copies; change them freely.
+one for free. Sessions share one table in memory (``st.cache_resource``) and get copies of the frame; change these
+freely, but not the lists in their cells.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ def hidden(split: str) -> bool:
     return hub_hidden(split, settings().publish.hide_test_regions)
 
 
+def unhidden(cases: pd.DataFrame) -> pd.Series:
+    """Which rows are of a split that is not `hidden`."""
+    return ~cases.split.isin([split for split in cases.split.unique() if hidden(split)])
+
+
 def untold(cases: pd.DataFrame) -> pd.Series:
     """Which cases are of those whose causes do not leave the pipeline's repository (`medground.hub.untold`)."""
     return cases.control == WITHHELD
@@ -81,7 +87,7 @@ def in_order(split: str, track: str = "all") -> list[str]:
 def cases() -> pd.DataFrame:
     """`records.CASES` with the film, size, regions and licence of each case's sample, in the order of the table."""
     versions = tuple(_version(path) for path in _sample_tables())
-    return _cases(_version("data/cases/cases.parquet"), versions)
+    return _cases(_version("data/cases/cases.parquet"), versions).copy()
 
 
 def kept() -> list[dict]:
@@ -117,14 +123,14 @@ def kinds() -> pd.Series:
     """What caused each answer of the benchmark, by case: ``finding``, the name of a mark, ``several`` parts of the
     film, or ``no region``. Cases whose cause is not known, or is kept back, are not there."""
     versions = tuple(_version(path) for path in _sample_tables())
-    return _kinds(_version("data/cases/cases.parquet"), versions)
+    return _kinds(_version("data/cases/cases.parquet"), versions).copy()
 
 
 def pairs() -> pd.DataFrame:
     """The pairs whose causes may be shown: a row each, with the case of either model (``first``, ``second``)."""
     known = cases()
     known = known[known.pair.notna() & known.cause.notna()]
-    known = known[~known.split.map(hidden).astype(bool)]
+    known = known[unhidden(known)]
     known = known.assign(other=known.case_id.map(kinds()) != "finding")  # an answer from the finding comes first
     order = ["split", "mode", "finding", "pair", "other", "model"]
     known = known.sort_values(order, ascending=[False, *[True] * 5])
@@ -133,11 +139,14 @@ def pairs() -> pd.DataFrame:
     return pd.DataFrame({"first": both.str[0], "second": both.str[1]}).rename_axis("pair").reset_index()
 
 
-def pair_title(pair: pd.Series, cases: pd.DataFrame) -> str:
-    """What a pair is called in lists and addresses: its finding, both causes, and its name. ``cases`` are by id."""
-    first, of = cases.loc[pair["first"]], kinds()
-    causes = f"{of[pair['first']]} or {of[pair['second']]}"
-    return f"{first.finding}: {causes} ({first.split}, {first['mode']}, {pair.pair})"
+def pair_titles(pairs: pd.DataFrame, cases: pd.DataFrame) -> list[str]:
+    """What pairs are called in lists and addresses: finding, both causes, and the name. ``cases`` are by id."""
+    of = kinds()
+    told = cases.loc[pairs["first"], ["finding", "split", "mode"]].assign(
+        first=of[pairs["first"]].array, second=of[pairs["second"]].array, pair=pairs.pair.array
+    )
+    return [f"{row.finding}: {row.first} or {row.second} ({row.split}, {row.mode}, {row.pair})"
+            for row in told.itertuples()]  # fmt: skip
 
 
 def by_control() -> dict[str, dict]:
@@ -292,17 +301,21 @@ def _measured_seconds() -> dict[str, float]:
     return {entry: seconds / cases for entry, (seconds, cases) in sums.items() if cases}
 
 
-@st.cache_data(show_spinner=False, max_entries=4)
+@st.cache_resource(show_spinner=False, max_entries=4)
 def _settings(path: str, stamp: Stamp):
     return params.load(path)
 
 
-@st.cache_data(show_spinner="Reading tables", max_entries=32)
 def _frame(path: str, stamp: Stamp, schema: str) -> pd.DataFrame:
+    return _read(path, stamp, schema).copy()
+
+
+@st.cache_resource(show_spinner="Reading tables", max_entries=32)
+def _read(path: str, stamp: Stamp, schema: str) -> pd.DataFrame:
     return records.read_table(path, getattr(records, schema)).to_pandas()
 
 
-@st.cache_data(show_spinner="Reading cases", max_entries=2)
+@st.cache_resource(show_spinner="Reading cases", max_entries=2)
 def _cases(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> pd.DataFrame:
     columns = ["source", "index", "film", "width", "height", "regions", "licence", "question"]
     samples = [_frame(*table, "SAMPLES")[columns].rename(columns={"question": "asked"}) for table in tables]
@@ -315,7 +328,7 @@ def _cases(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> p
     return merged
 
 
-@st.cache_data(show_spinner=False, max_entries=2)
+@st.cache_resource(show_spinner=False, max_entries=2)
 def _kinds(cases: tuple[str, Stamp], tables: tuple[tuple[str, Stamp], ...]) -> pd.Series:
     parts = {
         (row.source, row.index_): [] if row.parts is None else list(row.parts)
@@ -366,7 +379,7 @@ def _attribution(path: str, stamp: Stamp, case_id: str) -> dict | None:
     return None
 
 
-@st.cache_data(show_spinner="Reading scores", max_entries=16)
+@st.cache_resource(show_spinner="Reading scores", max_entries=16)
 def _scores(
     path: str,
     stamp: Stamp,

@@ -424,9 +424,10 @@ def test_results_of_evaluated_models_are_listed_where_they_are(tree, tmp_path, m
 
 
 def test_a_pair_shows_both_causes_and_who_follows(root):
-    pair = tables.pairs().iloc[0]
+    pairs = tables.pairs()
+    pair = pairs.iloc[0]
     known = tables.cases().set_index("case_id", drop=False)
-    test = show("causes", of="Prompting", pair=tables.pair_title(pair, known))
+    test = show("causes", of="Prompting", pair=tables.pair_titles(pairs, known)[0])
     said = texts(test)
     kinds = tables.kinds()
     assert kinds[pair["first"]] == "finding" and kinds[pair["second"]] == "letter"
