@@ -33,8 +33,8 @@ bench: .venv/all .cache/peers  ## speed side by side, growth, ablations, cost; o
 	$(PY) -m benchmarks.anatomy
 	$(PY) -m benchmarks.entry
 	$(PY) -m benchmarks.cost
-	if [ -f data/anatomy/concepts.parquet ]; then $(PY) -m benchmarks.medfocus; \
-	  else echo "benchmarks.medfocus: not run, it needs the pipeline's tables (make demo)"; fi
+	if [ -f data/anatomy/concepts.parquet ]; then $(PY) -m benchmarks.medfocus && $(PY) -m benchmarks.demo; \
+	  else echo "benchmarks.medfocus and benchmarks.demo: not run, they need the pipeline's tables (make demo)"; fi
 	if $(PY) -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then mkdir -p .cache && \
 	  $(PY) -m benchmarks.gpu --rates .cache/rates.json && $(PY) -m benchmarks.cost --rates .cache/rates.json; \
 	  else echo "benchmarks.gpu: not run, there is no GPU"; fi

@@ -5,7 +5,8 @@ steps left after skipping:
 
 - edit: S n (K + 3 x 2 K) passes of the UNet; K invert the film, and each of three edits takes 2 K, with the prompt and
   without. They depend on neither models nor modes.
-- answer: S M D (1 + 3 n) generations at most; the edits are only asked about where the first answer is right.
+- answer: S M D (1 + 3 n) generations at most; the edits are only asked about where the first answer is right. A model
+  looks at a film once for all modes: S M (1 + 3 n) passes of its vision tower.
 - attribute: C x the passes of a method (which it declares), where C = retention x S M D.
 
 Each is linear in S, and so is the whole. FLOPs are counted on the true sizes (`benchmarks.flops`). Time comes from the
@@ -151,7 +152,7 @@ def worked(study: Study) -> dict[str, list[float]]:
     """PFLOP by stage and method, at each retention."""
     rows = {
         "edit": [study.unet_passes * flops.unet_flops() / 1e15] * len(RETENTION),
-        "answer, at most": [_over(dict.fromkeys(study.pairs, study.answers), _answer_flops) / 1e15] * len(RETENTION),
+        "answer, at most": [answer_flops(study) / 1e15] * len(RETENTION),
     }
     for chosen in study.methods():
 
@@ -183,6 +184,13 @@ def timed(study: Study, rates: Mapping) -> dict[str, list[float]]:
     except KeyError as missing:
         raise MedgroundError(f"the rates have nothing about {missing}; run benchmarks.gpu on it, too") from None
     return rows
+
+
+def answer_flops(study: Study) -> float:
+    """FLOPs of all answers, the vision tower's once a film for all modes (`medground.lvlm.sight`)."""
+    again = study.answers * (len(study.params.modes) - 1)
+    seen = sum(again * flops.vision_flops(SIZES.get(model, model)) for model in study.params.models)
+    return _over(dict.fromkeys(study.pairs, study.answers), _answer_flops) - seen
 
 
 def _over(cases: Cases, cost: Callable[[str, str], float]) -> float:

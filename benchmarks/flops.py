@@ -60,6 +60,14 @@ def pass_flops(name: str, kind: str, prompt: int, answer: int, small: bool = Fal
 
 
 @lru_cache
+def vision_flops(name: str, small: bool = False) -> int:
+    """FLOPs of the vision tower over a film of `true_sizes.FILM`, with the projection to what the decoder reads."""
+    lvlm = _on_meta(name, small)
+    with torch.no_grad():
+        return counted(lambda: _image_features(lvlm, _canvas(lvlm)))
+
+
+@lru_cache
 def unet_flops(small: bool = False) -> int:
     """FLOPs of one pass of RadEdit's UNet over one latent."""
     config = true_sizes.SMALL_UNET if small else true_sizes.UNET
@@ -100,9 +108,7 @@ def _on_meta(name: str, small: bool):
 
 
 def _run(lvlm, kind: str, prompt: int, answer: int) -> None:
-    height, width = true_sizes.FILM
-    box = lvlm.letterbox(width, height)
-    canvas = torch.zeros(1, box.height, box.width, device="meta", requires_grad=kind in ("slope", "attention"))
+    canvas = _canvas(lvlm).requires_grad_(kind in ("slope", "attention"))
     image = _image_features(lvlm, canvas)
     words = torch.zeros(1, prompt + answer - image.shape[1], image.shape[2], device="meta", dtype=image.dtype)
     layer = _LAYER.get(kind)
@@ -113,6 +119,12 @@ def _run(lvlm, kind: str, prompt: int, answer: int) -> None:
             logits, attentions = _decode(lvlm, torch.cat([image, words], 1), answer, weights)
         if kind != "forward":
             torch.autograd.grad(logits.float().sum(), attentions[-1] if weights else leaf)
+
+
+def _canvas(lvlm) -> Tensor:
+    height, width = true_sizes.FILM
+    box = lvlm.letterbox(width, height)
+    return torch.zeros(1, box.height, box.width, device="meta")
 
 
 def _image_features(lvlm, canvas: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import anatomy, cost, entry, flops, gpu, growth, peers, speed, true_sizes
+from benchmarks import anatomy, cost, demo, entry, flops, gpu, growth, peers, speed, true_sizes
 from medground import films, params, records
 from medground.attribution import Item, entries, method
 from medground.attribution.candidates import CONCEPTS
@@ -126,6 +126,26 @@ def test_the_released_study_has_the_released_cases():
     assert sum(cases.values()) == pytest.approx(1880 + 2060) and cases["gemma3_12b", "direct"] == pytest.approx(282)
 
 
+@pytest.mark.parametrize("name", ["gemma3_4b", "qwen2_5_vl_3b"])
+def test_vision_flops_are_those_of_looking_at_a_film(name):
+    lvlm = true_sizes.lvlm(name, "cpu", small=True)
+    film = lvlm.letterbox(*true_sizes.FILM[::-1]).apply(np.zeros(true_sizes.FILM, np.uint8))
+    with torch.no_grad():
+        seen = flops.counted(lambda: lvlm._look([film]))
+    assert flops.vision_flops(name, small=True) == seen > 0
+
+
+def test_both_modes_look_at_a_film_once(monkeypatch):
+    monkeypatch.setattr(cost, "_answer_flops", lambda model, mode: {"direct": 10, "reasoning": 30}[mode])
+    monkeypatch.setattr(flops, "vision_flops", lambda name: 4)
+    settings = params.load(ROOT / "profiles/paper.yaml")
+    settings.models, settings.modes = ["gemma3_4b", "medgemma_4b"], ["direct", "reasoning"]
+    asked = 2 * 100 * (1 + 3 * settings.verify.seeds)  # films of both models
+    assert cost.answer_flops(cost.Study(100, settings)) == asked * (10 + 30 - 4)
+    settings.modes = ["reasoning"]
+    assert cost.answer_flops(cost.Study(100, settings)) == asked * 30
+
+
 def test_gpu_needs_a_gpu_or_small(capsys):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
@@ -193,3 +213,70 @@ def test_made_up_tables_are_such_as_the_stages_read(tmp_path):
         assert "failed" not in growth.run(stage, tmp_path, growth.ROOT)
     kept = [case["kept"] for case in records.read_rows(tmp_path / "data/cases/cases.parquet", records.CASES)]
     assert len(kept) == 600 and sum(kept) / 600 == pytest.approx(growth.RIGHT * growth.PASSES**3, abs=0.04)
+
+
+TRANSCRIPT = """\
+WARNING: a cache is old
+Stage 'code' didn't change, skipping
+Running stage 'ingest@phantom_causes_region':
+> python -m stages.ingest --source phantom_causes_region
+ "samples": 115, "note": "Running stage 'rank': is no line of its own"
+Running stage 'ingest@phantom_causes_lesion':
+> python -m stages.ingest --source phantom_causes_lesion
+
+Stage 'answer@a' didn't change, skipping
+Stage 'answer@b' is cached - skipping run, checking out outputs
+Running stage 'answer@c':
+> python -m stages.answer --model c
+Updating lock file 'dvc.lock'
+"""
+
+
+def test_time_between_two_stages_is_of_the_first_and_a_matrix_is_one_row():
+    clock = {"seconds": 0.0}
+
+    def lines():
+        for number, line in enumerate(TRANSCRIPT.splitlines(keepends=True)):
+            clock["seconds"] += 2**number  # no two stages can be mistaken
+            yield line
+
+    stages = demo.stamped(lines(), lambda: clock["seconds"])
+    seconds = [stage.seconds for stage in stages]
+    # lines 1, 2, 5, 8, 9 and 10 name a stage, which happens at 2^(n + 1) - 1 seconds; the last line is the 13th
+    named = [0, 3, 7, 63, 511, 1023, 2047, 8191]
+    assert seconds == list(np.diff(named))
+    assert [stage.how for stage in stages[1:]] == [
+        "up to date",
+        "ran",
+        "ran",
+        "up to date",
+        "from the run cache",
+        "ran",
+    ]
+    rows = [row.strip("|").split("|") for row in demo.table(stages).splitlines()[2:]]
+    rows = [[cell.strip() for cell in row] for row in rows]
+    assert [row[:3] for row in rows] == [
+        ["before the first stage", "", "3.0"],
+        ["code", "up to date", "4.0"],
+        ["ingest", "2", "504.0"],
+        ["answer", "1, 1 up to date, 1 from the run cache", "7680.0"],
+        ["**all**", "", "8191.0"],
+    ]
+    assert rows[3][3] == "93.8%" and sum(float(row[3].rstrip("%")) for row in rows[:-1]) == pytest.approx(100, abs=0.2)
+
+
+def test_a_pipeline_is_timed_while_it_speaks_and_its_failure_is_told(tmp_path, capfd):
+    """A pipeline of two stages, the second of which fails: real dvc, made in a folder without git."""
+    import subprocess
+
+    wait = f'{sys.executable} -c \'import time; time.sleep(0.5); open("made", "w").write("1")\''
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=tmp_path, check=True)
+    stages = {"slow": {"cmd": wait, "outs": ["made"]}, "bad": {"cmd": "exit 3", "deps": ["made"]}}
+    (tmp_path / "dvc.yaml").write_text(json.dumps({"stages": stages}))
+    assert demo.main([str(tmp_path)]) != 0
+    said = capfd.readouterr().out
+    rows = {row.split(" | ")[0]: row.split(" | ") for row in said.splitlines() if row.startswith("| ")}
+    assert float(rows["| slow"][2]) >= 0.5 and rows["| slow"][1] == "1"
+    assert "failed" in said and said.index("Running stage 'slow'") < said.index("| slow")
+    assert demo.main([str(tmp_path)]) != 0
+    assert "| slow | up to date |" in capfd.readouterr().out
