@@ -2,9 +2,10 @@
 
 The plain way is that of the paper's public code: every masked film is drawn, preprocessed and tokenised again by the
 processors of transformers and goes through the model alone, with logits for every position; every step of integrated
-gradients is a pass of its own; boxes come from a flood fill in Python. Films have the size of the model's canvas, so
-that both ways see the same pixels; larger ones would only cost the plain way more. One thread; the two ways take
-turns, and the least CPU time of each counts. Concept transfer is in ``benchmarks/anatomy.py``.
+gradients, and every point of the curves of deletion and insertion, is a pass of its own; boxes come from a flood fill
+in Python. Films have the size of the model's canvas, so that both ways see the same pixels; larger ones would only cost
+the plain way more. One thread; the two ways take turns, and the least CPU time of each counts. Concept transfer is in
+``benchmarks/anatomy.py``.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from medground.attribution import Item, candidates, method
+from medground.attribution.faithfulness import _asking
 from medground.attribution.method import Method
 from medground.geometry import box_of, fill
 from medground.lvlm import load_lvlm, prompts
 from medground.lvlm.interventions import Intervention, intervene
 from medground.scoring import boxes_from_heatmap
+from medground.scoring.faithfulness import faithfulness
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "tests/data"
@@ -48,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--films", type=int, default=4, help="of each model, each asked in both modes")
     parser.add_argument("--cells", type=int, default=8, help="a side of occlusion's grid")
     parser.add_argument("--steps", type=int, default=24, help="of integrated gradients")
+    parser.add_argument("--shares", type=int, default=16, help="of the film that deletion and insertion exchange")
     parser.add_argument("--maps", type=int, default=60, help="stored ones, and as many random ones")
     parser.add_argument("--repeats", type=int, default=5, help="turns, of which the fastest counts")
     arguments = parser.parse_args(argv)
@@ -77,6 +81,8 @@ def jobs(lvlm, plain: Plain, arguments: argparse.Namespace) -> list[tuple[str, W
          lambda: plain.occlusion(two, cells), lambda: grids(lvlm, two, occlusion)),
         (f"integrated gradients, {steps} steps, {len(two)} cases",
          lambda: plain.integrated_gradients(two, steps), lambda: grids(lvlm, two, gradients)),
+        (f"deletion and insertion, {arguments.shares} shares, {len(two)} cases",
+         lambda: plain.faithfulness(two, arguments.shares), lambda: faithful(lvlm, two, arguments.shares)),
     ]  # fmt: skip
 
 
@@ -130,6 +136,17 @@ def tiles(item: Item, cells: int) -> np.ndarray:
     return down[:, None] * cells + across == np.arange(cells * cells)[:, None, None]
 
 
+def ranked(item: Item) -> np.ndarray:
+    """A smooth map of the film's size, ``[h, w]``: the ranks of its pixels, so that no two are alike."""
+    smooth = gaussian_filter(np.random.default_rng(0).random(item.film.shape), 12)
+    return smooth.ravel().argsort().argsort().reshape(smooth.shape).astype(np.float32)
+
+
+def healthy(item: Item) -> np.ndarray:
+    """What deleted pixels are exchanged for: another film, here the mirrored one."""
+    return np.ascontiguousarray(item.film[:, ::-1])
+
+
 def heatmaps(count: int) -> list[np.ndarray]:
     """Maps with known boxes, and random ones, rough and smooth: ``[224, 224]``."""
     rng = np.random.default_rng(0)
@@ -153,6 +170,18 @@ def text(lvlm, item: Item):
 
 def grids(lvlm, cases: Sequence[Item], chosen: Method) -> list[np.ndarray]:
     return [found.grid for found in chosen.attribute(lvlm, cases)]
+
+
+def faithful(lvlm, cases: Sequence[Item], steps: int) -> list[np.ndarray]:
+    """Deletion and insertion, ``[2]`` a case."""
+    found = []
+    for item in cases:
+        heat, (height, width) = ranked(item), item.film.shape
+        row = {"grid": heat, "grid_height": height, "grid_width": width}
+        ask = _asking(lvlm, item.film, lambda item=item: healthy(item), item.prompt, item.answer)
+        (score,) = faithfulness(ask, lvlm.letterbox(width, height), [row], steps)
+        found.append(np.array([score["deletion"], score["insertion"]]))
+    return found
 
 
 def our_boxes(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -205,6 +234,22 @@ class Plain:
                 gain = picked(self.lvlm.model(**{**inputs, "pixel_values": pixels}).logits, targets).sum()
                 slope += torch.autograd.grad(gain, pixels)[0]
             found.append(self.by_token(slope / steps * (end - start)))
+        return found
+
+    def faithfulness(self, cases: Sequence[Item], steps: int) -> list[np.ndarray]:
+        """Both curves of RISE, a film a point, and the areas under them as its authors sum them."""
+        found = []
+        for item in cases:
+            order, other = np.argsort(-ranked(item), axis=None), healthy(item)
+            curves = []
+            for first, second in ((item.film, other), (other, item.film)):
+                film, curve = first.copy(), []
+                for step in range(steps + 1):
+                    some = order[: round(step * order.size / steps)]
+                    film.flat[some] = second.flat[some]
+                    curve.append(np.exp(self.log_probs(item, film).mean()))
+                curves.append((sum(curve) - curve[0] / 2 - curve[-1] / 2) / steps)
+            found.append(np.array(curves))
         return found
 
     def log_probs(self, item: Item, film: np.ndarray) -> np.ndarray:

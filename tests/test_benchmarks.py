@@ -37,9 +37,9 @@ def at_root(monkeypatch):
 
 
 def test_speed_prints_a_row_for_every_comparison(capsys):
-    speed.main(["--films", "1", "--cells", "2", "--steps", "2", "--maps", "2", "--repeats", "1"])
+    speed.main(["--films", "1", "--cells", "2", "--steps", "2", "--shares", "3", "--maps", "2", "--repeats", "1"])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert len(rows) == 7 and all(float(row[4]) > 0 for row in rows)
+    assert len(rows) == 9 and all(float(row[4]) > 0 for row in rows)
 
 
 def test_an_entry_is_valid_and_every_case_scored(capsys):
