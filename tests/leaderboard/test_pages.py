@@ -72,6 +72,25 @@ def test_a_page_opens_where_no_causes_are_known(without_causes, monkeypatch, pag
     assert not test.exception and not test.error
 
 
+@pytest.mark.parametrize("page", ("causes", "models", "compare"))
+def test_what_a_page_looks_up_does_not_grow_with_the_cases(root, page, monkeypatch):
+    asked, settings = [], tables.settings
+    monkeypatch.setattr(tables, "settings", lambda: asked.append(page) or settings())
+    assert not show(page).exception
+    assert 0 < len(asked) < len(tables.cases()) / 4
+
+
+def test_what_a_page_does_to_its_frames_nobody_else_sees(root):
+    for read in (tables.cases, tables.board, tables.samples):
+        found, before = read(), read()
+        found["split"] = "gone"
+        found.loc[0, "source" if "source" in found else "entry"] = "gone"
+        pd.testing.assert_frame_equal(read(), before)
+    kinds = tables.kinds()
+    kinds[:] = "gone"
+    assert "gone" not in set(tables.kinds())
+
+
 def test_the_app_opens_on_the_board(root):
     test = AppTest.from_file(str(REPOSITORY / "leaderboard/app.py"), default_timeout=60).run()
     assert test.title[0].value == QUESTION and not test.exception
