@@ -109,8 +109,6 @@ def summary(picture: Path) -> str:
             f"IoU of {_with_interval(best, 'iou_at_area')}; the highest is `{order['entry']}`'s, "
             f"{_with_interval(order, 'iou_at_area')}."
         )
-    if apart:
-        lines.append("- Listed apart, unranked: " + ", ".join(f"`{row['entry']}`" for row in apart) + ".")
     shown = f"![Which methods follow the model: share of pairs, with intervals]({picture.as_posix()})"
     return f"{size()}\n\n" + "\n".join(lines) + f"\n\n{shown}\n\n{filter_in_short()}\n\n{kinds_in_short()}\n"
 
