@@ -11,9 +11,9 @@ demo: .venv/all  ## rebuild the benchmark, run the methods, print the board
 	dvc repro
 	medground board --split test
 
-test: .venv/all  ## the fast tests, a file at a time on every core, then the slow ones
+test: .venv/all  ## the fast tests, then the slow ones, a file at a time on every core
 	$(PY) -m pytest -n auto --dist loadfile
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -n auto --dist loadfile -m slow
 
 app: .venv/all  ## the board in a browser
 	streamlit run leaderboard/app.py
