@@ -120,12 +120,19 @@ def filter_in_short() -> str:
         {
             "answered from": CONTROLS[control],
             "right answers": str(one["right"]),
+            "rejected at (2) / (3)": _rejected(one["rejected"]),
             "the filter keeps": f"{one['kept_of_right']:.0%} [{one['low']:.0%}, {one['high']:.0%}]",
             "where the region does not hold the cause": _outside(control, one),
         }
         for control, one in found.items()
     ]
     return table(rows)
+
+
+def _rejected(at: dict[str, int]) -> str:
+    """How many right answers the second step of the filter rejected, and how many its third."""
+    second = at["region removed"]
+    return f"{second} / {sum(at.values()) - second}"
 
 
 def _outside(control: str, one: dict) -> str:
