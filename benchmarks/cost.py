@@ -190,14 +190,14 @@ def answer_flops(study: Study) -> float:
     """FLOPs of all answers, the vision tower's once a film for all modes (`medground.lvlm.sight`)."""
     again = study.answers * (len(study.params.modes) - 1)
     seen = sum(again * flops.vision_flops(SIZES.get(model, model)) for model in study.params.models)
-    return _over(dict.fromkeys(study.pairs, study.answers), _answer_flops) - seen
+    return _over(dict.fromkeys(study.pairs, study.answers), _one_answer) - seen
 
 
 def _over(cases: Cases, cost: Callable[[str, str], float]) -> float:
     return sum(count * cost(model, mode) for (model, mode), count in cases.items())
 
 
-def _answer_flops(model: str, mode: str) -> float:
+def _one_answer(model: str, mode: str) -> float:
     return flops.pass_flops(SIZES.get(model, model), "forward", _prompt(model, mode), TOKENS[mode])
 
 

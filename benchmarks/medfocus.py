@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> None:
     jobs = [(model, p.sources, split, given.each, only) for model in p.models]
     outcomes: dict[str, list[Outcome]] = {}
     with ProcessPoolExecutor(given.workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for of_model in pool.map(of_one, jobs) if given.workers > 1 else map(of_one, jobs):
+        for of_model in pool.map(of_one, jobs):
             for name, some in of_model.items():
                 outcomes.setdefault(name, []).extend(some)
     print(table(outcomes, p.seed))
@@ -246,8 +246,7 @@ def _repainted(item: Item, case: Case) -> Item:
 
 @cache
 def _painter() -> RadEdit:
-    settings = params.load().edit.radedit.model_dump()
-    return RadEdit.load(**{name: value for name, value in settings.items() if name not in ("batch_size", "redraw")})
+    return RadEdit.of(params.load().edit.radedit.model_dump())
 
 
 def _black(item: Item, case: Case) -> Item:

@@ -79,8 +79,7 @@ def originals(p: Params, samples: list[dict], way: str) -> list[str]:
     """The films that the edits are to be compared with: those that they keep."""
     if way != "redrawn":
         return [sample["film"] for sample in samples]
-    settings = p.edit.radedit.model_dump(exclude={"batch_size", "redraw"})
-    model = RadEdit.load(**settings)
+    model = RadEdit.of(p.edit.radedit.model_dump())
     paths = []
     for sample in samples:
         sheet = Sheet.of(read_film(sample["film"]), sample["regions"], p.edit.band, model.size)

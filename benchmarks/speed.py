@@ -29,7 +29,7 @@ from torch import Tensor
 from transformers import AutoProcessor
 
 from medground.attribution import Item, candidates, method
-from medground.attribution.faithfulness import _asking
+from medground.attribution.faithfulness import asking
 from medground.attribution.method import Method
 from medground.geometry import box_of, fill
 from medground.lvlm import load_lvlm, prompts
@@ -178,7 +178,7 @@ def faithful(lvlm, cases: Sequence[Item], steps: int) -> list[np.ndarray]:
     for item in cases:
         heat, (height, width) = ranked(item), item.film.shape
         row = {"grid": heat, "grid_height": height, "grid_width": width}
-        ask = _asking(lvlm, item.film, lambda item=item: healthy(item), item.prompt, item.answer)
+        ask = asking(lvlm, item.film, lambda item=item: healthy(item), item.prompt, item.answer)
         (score,) = faithfulness(ask, lvlm.letterbox(width, height), [row], steps)
         found.append(np.array([score["deletion"], score["insertion"]]))
     return found

@@ -34,8 +34,7 @@ def main() -> None:
 
     put(key, parts.save, {"training": asdict(settings)})
 
-    model = RadEdit.load(**{name: value for name, value in p.edit.radedit if name not in ("batch_size", "redraw")})
-    report = evaluate(model, settings, p.edit.band, CT, CACHE)
+    report = evaluate(RadEdit.of(p.edit.radedit.model_dump()), settings, p.edit.band, CT, CACHE)
     files.write_json(report, OUT / f"{key}.accuracy.json")
     print(json.dumps(report, indent=1))
 

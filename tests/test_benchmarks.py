@@ -130,13 +130,14 @@ def test_the_released_study_has_the_released_cases():
 def test_vision_flops_are_those_of_looking_at_a_film(name):
     lvlm = true_sizes.lvlm(name, "cpu", small=True)
     film = lvlm.letterbox(*true_sizes.FILM[::-1]).apply(np.zeros(true_sizes.FILM, np.uint8))
+    pixels = lvlm.pixel_inputs(lvlm._gray([film]))
     with torch.no_grad():
-        seen = flops.counted(lambda: lvlm._look([film]))
+        seen = flops.counted(lambda: lvlm._look([pixels]))
     assert flops.vision_flops(name, small=True) == seen > 0
 
 
 def test_both_modes_look_at_a_film_once(monkeypatch):
-    monkeypatch.setattr(cost, "_answer_flops", lambda model, mode: {"direct": 10, "reasoning": 30}[mode])
+    monkeypatch.setattr(cost, "_one_answer", lambda model, mode: {"direct": 10, "reasoning": 30}[mode])
     monkeypatch.setattr(flops, "vision_flops", lambda name: 4)
     settings = params.load(ROOT / "profiles/paper.yaml")
     settings.models, settings.modes = ["gemma3_4b", "medgemma_4b"], ["direct", "reasoning"]

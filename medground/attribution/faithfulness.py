@@ -106,7 +106,7 @@ class Measure:
         seed = [self.seed, zlib.crc32(case["case_id"].encode())]
         film, lvlm = films.read(self.root / case["film"]), _loaded(case["model"], self.most_pixels)
         letterbox = lvlm.letterbox(film.shape[1], film.shape[0])
-        ask = _asking(lvlm, film, lambda: films.drawn(film, self._normal.draw), case["question"], case["answer"])
+        ask = asking(lvlm, film, lambda: films.drawn(film, self._normal.draw), case["question"], case["answer"])
         (score,) = faithfulness(ask, letterbox, [found[0] if len(found) == 1 else None], self.steps, seed)
         again = {"problem": "given more than once"} if len(found) > 1 else {}
         return {"entry": entry, "case_id": case["case_id"], **score, **again}
@@ -119,8 +119,13 @@ class Measure:
         return Normal(Locator(References.read(self.root / REFERENCES, self.root)))
 
 
-def _asking(lvlm: LVLM, film: np.ndarray, normal: Callable[[], np.ndarray], prompt: str, answer: str) -> Ask:
-    """What the model says of its answer when parts of the film are exchanged for a normal one."""
+def asking(lvlm: LVLM, film: np.ndarray, normal: Callable[[], np.ndarray], prompt: str, answer: str) -> Ask:
+    """What the model says of its answer when parts of the film are exchanged for a normal one.
+
+    ``film`` and what ``normal`` gives are uint8 ``[H, W]``. What comes back takes masks, bool ``[M, h, w]`` on the
+    model's canvas, and gives the mean probability of the answer's tokens: on the film, and ``[M]`` with each mask
+    exchanged.
+    """
 
     def ask(masks: np.ndarray) -> tuple[float, np.ndarray]:
         from ..lvlm.interventions import Intervention, intervene  # imports torch: only in the worker that asks

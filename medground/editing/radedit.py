@@ -11,10 +11,11 @@ step that was just made; noise maps are stored as residuals, so that nothing is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ class RadEditor:
 
     @cached_property
     def _model(self) -> RadEdit:
-        return RadEdit.load(**{k: v for k, v in self.settings.items() if k not in ("batch_size", "redraw")})
+        return RadEdit.of(self.settings)
 
     def _edit(self, jobs: list[tuple[dict, int]]) -> list[dict]:
         sheets = [Sheet.of(read(s["film"]), s["regions"], self.band, self._model.size) for s, _ in jobs]
@@ -209,6 +210,11 @@ class RadEdit:
         revisions = {name: _revision(*place) for name, place in places.items()}
         tokenizer = _load(BertTokenizer, text_encoder)
         return cls(**parts, tokenizer=tokenizer, device=device, revisions=revisions, **settings)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> RadEdit:
+        """Load the model that ``edit.radedit`` of params.yaml describes: all of it but how films are edited with it."""
+        return cls.load(**{name: value for name, value in settings.items() if name not in ("batch_size", "redraw")})
 
     @torch.inference_mode()
     def edit(

@@ -22,7 +22,6 @@ from ..scoring import METRICS
 from .licences import Kind
 
 ROW_GROUP = 128
-_WRITTEN: dict = {"compression": "zstd", "write_page_checksum": True}
 IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])  # the Image feature of `datasets`
 
 
@@ -221,16 +220,13 @@ def schema(config: str) -> pa.Schema:
     )
 
 
-def write_shard(table: pa.Table, where) -> None:
-    """Write a shard to a path or file object, each page with its checksum; the same rows give the same bytes, by which
-    `guard` knows a shard."""
-    pq.write_table(table, where, row_group_size=ROW_GROUP, **_WRITTEN)
-
-
 def write_rows(rows: Iterable[Mapping], config: str, where) -> None:
-    """Write rows of a config as `write_shard` writes a table of all of them, with a row group of them held at once."""
+    """Write rows of a config as a shard, to a path or file object, with a row group of them held at once.
+
+    Each page has its checksum; the same rows give the same bytes, by which `guard` knows a shard.
+    """
     columns, rows = schema(config), iter(rows)
-    with pq.ParquetWriter(where, columns, **_WRITTEN) as writer:
+    with pq.ParquetWriter(where, columns, compression="zstd", write_page_checksum=True) as writer:
         some = list(islice(rows, ROW_GROUP))
         writer.write_table(pa.Table.from_pylist(some, columns))  # a shard without rows has an empty row group
         while some := list(islice(rows, ROW_GROUP)):

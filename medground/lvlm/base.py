@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -425,17 +425,14 @@ class LVLM(ABC):
         """What ``generate`` is told of films: what the vision tower makes of them, or their pixels where a model takes
         nothing else."""
         images = [self._image(film, protocol) for film in films]
+        pixels = [self.pixel_inputs(self._gray([image])) for image in images]
         if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
-            return self._pixels_of(images)
-        shapes = {name: value for name, value in self._pixels_of(images).items() if name != "pixel_values"}
-        return {"mm_encoder_outputs": {"image": self._sight(images)}, **shapes}  # positions depend on the shapes
+            return _joined(pixels, pixels[0])
+        shapes = _joined(pixels, pixels[0].keys() - {"pixel_values"})  # positions depend on them
+        return {"mm_encoder_outputs": {"image": self._sight(images, pixels)}, **shapes}
 
-    def _look(self, images: Sequence[np.ndarray]) -> Any:
-        return self.model.model.get_image_features(**self._pixels_of(images), return_dict=True)
-
-    def _pixels_of(self, images: Sequence[np.ndarray]) -> dict[str, Tensor]:
-        parts = [self.pixel_inputs(self._gray([image])) for image in images]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    def _look(self, pixels: Sequence[dict[str, Tensor]]) -> Any:
+        return self.model.model.get_image_features(**_joined(pixels, pixels[0]), return_dict=True)
 
     def _image_tokens(self, width: int, height: int) -> int:
         rows, columns = self.grid(width, height)
@@ -480,6 +477,11 @@ class LVLM(ABC):
 
 def _resized(film: np.ndarray, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
     return np.asarray(Image.fromarray(film).resize(size, resample))
+
+
+def _joined(inputs: Sequence[dict[str, Tensor]], names: Iterable[str]) -> dict[str, Tensor]:
+    """The arguments of these names, of one film each, as those of all films."""
+    return {name: torch.cat([of_film[name] for of_film in inputs]) for name in names}
 
 
 def _no_room(error: RuntimeError) -> bool:

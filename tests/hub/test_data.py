@@ -142,8 +142,7 @@ def test_a_dataset_cannot_write_elsewhere(hub, tmp_path):
     import shutil
 
     import pyarrow.parquet as pq
-
-    from medground.hub.tables import write_shard
+    from whole_shard import write_shard
 
     other = shutil.copytree(hub, tmp_path / "hub")
     (shard,) = other.glob("films/dev-*.parquet")

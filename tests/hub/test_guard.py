@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hub_facts import RESTRICTED
+from whole_shard import write_shard
 
 from medground.hub import folder, guard, licences, tables
 from medground.hub.licences import Kind, LicenceError
@@ -180,7 +181,7 @@ def test_what_each_source_declares():
 
 
 def _write(rows, schema, path):
-    tables.write_shard(pa.Table.from_pylist(rows, schema), path)
+    write_shard(pa.Table.from_pylist(rows, schema), path)
 
 
 def test_every_row_group_is_looked_at(hub):
@@ -189,7 +190,7 @@ def test_every_row_group_is_looked_at(hub):
     free = [row for row in rows if row["source"] not in RESTRICTED]
     bad = next(row for row in rows if row["source"] == "vindr_cxr") | {"width": 5}
     table = pa.Table.from_pylist([free[0]] * tables.ROW_GROUP + [bad], tables.schema("films"))
-    tables.write_shard(table, hub / FILMS)
+    write_shard(table, hub / FILMS)
     assert pq.ParquetFile(hub / FILMS).num_row_groups == 2
     with pytest.raises(LicenceError, match=r"column width holds boxes of vindr_cxr \(1 rows\)"):
         guard.check(hub)
@@ -199,7 +200,7 @@ def test_rows_in_other_groups_than_the_export_makes_are_refused(hub):
     rows = pq.read_table(hub / FILMS).to_pylist()
     free = [row for row in rows if row["source"] not in RESTRICTED]
     table = pa.Table.from_pylist(free[:1] * 3 * tables.ROW_GROUP, tables.schema("films"))
-    tables.write_shard(table, hub / FILMS)
+    write_shard(table, hub / FILMS)
     guard.check(hub)
     size = tables.ROW_GROUP // 2
     pq.write_table(table, hub / FILMS, compression="zstd", row_group_size=size, write_page_checksum=True)

@@ -6,6 +6,7 @@ import weakref
 
 import pyarrow as pa
 import pytest
+from whole_shard import write_shard
 
 from medground.hub import tables
 
@@ -26,7 +27,7 @@ def row(number: int) -> Row:
 def test_rows_give_the_bytes_of_their_table(tmp_path, rows):
     """Arrow's own writer, given the whole table, is what they are held against."""
     columns = tables.schema("films")
-    tables.write_shard(pa.Table.from_pylist([row(number) for number in range(rows)], columns), tmp_path / "whole")
+    write_shard(pa.Table.from_pylist([row(number) for number in range(rows)], columns), tmp_path / "whole")
     tables.write_rows((row(number) for number in range(rows)), "films", tmp_path / "rows")
     assert (tmp_path / "rows").read_bytes() == (tmp_path / "whole").read_bytes()
 

@@ -28,7 +28,7 @@ def paths(tmp_path):
 def looked(lvlm, monkeypatch) -> list[int]:
     """How many films the vision tower sees in each of its passes."""
     seen, look = [], lvlm._sight._tower
-    monkeypatch.setattr(lvlm._sight, "_tower", lambda images: seen.append(len(images)) or look(images))
+    monkeypatch.setattr(lvlm._sight, "_tower", lambda pixels: seen.append(len(pixels)) or look(pixels))
     return seen
 
 
@@ -57,15 +57,20 @@ def test_features_come_back_in_order_and_only_so_many_are_kept(kind):
 
     def tower(some):
         passes.append(len(some))
-        return BaseModelOutputWithPooling(pooler_output=kind([torch.full((2, 3), float(i[0, 0])) for i in some]))
+        return BaseModelOutputWithPooling(pooler_output=kind([torch.full((2, 3), float(i["shown"])) for i in some]))
 
     shown = [np.full((4, 4), value, np.uint8) for value in range(5)]
+
+    def seen(order):
+        images = [shown[number] for number in order]
+        return sight(images, [{"shown": torch.tensor(float(image[0, 0]))} for image in images]).pooler_output
+
     sight = Sight(tower, most_bytes=3 * 2 * 3 * 4)  # three films
     with sight.remembered():
         for order in ([0, 1, 0, 2], [2, 1], [3, 4, 0]):
-            out = sight([shown[number] for number in order]).pooler_output
+            out = seen(order)
             assert isinstance(out, Tensor) == (kind is torch.stack)
             assert [int(features[0, 0]) for features in out] == order
         assert passes == [3, 2]  # 0 is still known when 3 and 4 are new
-        sight([shown[1]])  # and 1, the longest unseen, is not
+        seen([1])  # and 1, the longest unseen, is not
     assert passes == [3, 2, 1]

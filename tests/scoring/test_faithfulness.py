@@ -61,7 +61,7 @@ NORMAL = np.full((SIZE, SIZE), 51, np.uint8)
 
 
 def measured(lvlm, attributions, steps, film=FILM, normal=NORMAL, **more):
-    ask = module._asking(lvlm, film, lambda: normal, "?", "Yes.")
+    ask = module.asking(lvlm, film, lambda: normal, "?", "Yes.")
     return faithfulness(ask, lvlm.letterbox(film.shape[1], film.shape[0]), attributions, steps, **more)
 
 
@@ -267,7 +267,7 @@ def test_the_known_cause_of_a_phantoms_answer_beats_its_opposite(ct_folder):
             cause = film.lesions[finding]
             shape = {"grid_height": cause.shape[0], "grid_width": cause.shape[1], "extent": None}
             maps = [{**shape, "grid": inside.astype(np.float32).ravel()} for inside in (cause, ~cause)]
-            ask = module._asking(lvlm, film.image, lambda twin=film.twin: twin, prompt, answer.text)
+            ask = module.asking(lvlm, film.image, lambda twin=film.twin: twin, prompt, answer.text)
             found.append(faithfulness(ask, lvlm.letterbox(*film.image.shape[::-1]), maps, 8))
     assert len(found) >= 3
     of_cause, of_opposite = (np.mean([[row[n]["deletion"], row[n]["insertion"]] for row in found], 0) for n in (0, 1))
