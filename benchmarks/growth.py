@@ -3,7 +3,8 @@
 The tables of a study of that size are made up: one source, one model, two modes, three edits a film, six of ten answers
 right, one case in five verified, the maps of two entries. Then the stages themselves run on them, a process each as
 ``dvc repro`` runs them, and their CPU time and peak memory are told. ``--films`` says how many; with several numbers,
-how both grow. ``--against`` runs the stages of another checkout on the same tables.
+how both grow. ``--folder`` keeps the tables, for further runs of some ``--stages``. ``--against`` runs the stages of
+another checkout on the same tables.
 """
 
 from __future__ import annotations
@@ -43,13 +44,16 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--films", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--stages", nargs="+", default=list(STAGES), choices=STAGES)
+    parser.add_argument("--folder", type=Path, help="where the tables are made and kept; by default they go again")
     parser.add_argument("--against", type=Path, default=ROOT, help="the checkout whose stages run; by default this one")
     arguments = parser.parse_args(argv)
     print("| stage | " + " | ".join(f"{films:,} films" for films in arguments.films) + " |")
     print("|---" * (1 + len(arguments.films)) + "|", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        studies = [Path(folder) / str(films) for films in arguments.films]
+    with tempfile.TemporaryDirectory() as passing:
+        studies = [(arguments.folder or Path(passing)).resolve() / str(films) for films in arguments.films]
         for films, study in zip(arguments.films, studies, strict=True):
+            if study.exists():
+                continue
             maker = multiprocessing.get_context("spawn").Process(target=make, args=(study, films))
             maker.start()  # by itself: a process counts what the one that started it held
             maker.join()

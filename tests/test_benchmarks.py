@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -37,15 +38,26 @@ def at_root(monkeypatch):
 
 
 def test_speed_prints_a_row_for_every_comparison(capsys):
-    speed.main(["--films", "1", "--cells", "2", "--steps", "2", "--shares", "3", "--maps", "2", "--repeats", "1"])
+    small = {"films": 1, "cells": 2, "steps": 2, "shares": 3, "references": 2, "maps": 2, "repeats": 1}
+    speed.main([word for name, value in small.items() for word in (f"--{name}", str(value))])
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
-    assert len(rows) == 9 and all(float(row[4]) > 0 for row in rows)
+    assert len(rows) == 10 and all(float(row[4]) > 0 for row in rows)
+    assert all(row[5].endswith(" MB") and row[6].endswith(" MB") for row in rows if sys.platform == "linux")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
+def test_memory_is_what_a_way_holds_at_most_at_once():
+    small, large = np.zeros(10), 10_000_000  # float64: 80 MB
+    for way in (lambda: [np.ones(large)], lambda: [np.ones(large).sum() * small, np.ones(large).sum() * small]):
+        assert float(speed.peak(way).removesuffix(" MB")) == pytest.approx(80, abs=4)
+    assert float(speed.peak(lambda: [small]).removesuffix(" MB")) < 4
 
 
 def test_an_entry_is_valid_and_every_case_scored(capsys):
     entry.main(["--cases", "5", "--sides", "6", "14"])
     rows = capsys.readouterr().out.splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == ["| 6 x 6", "| 14 x 14"]
+    assert all(re.fullmatch(r"\d+\.\d s, \d+\.\d s", cell) for row in rows for cell in row.strip(" |").split(" | ")[2:])
 
 
 def test_speed_refuses_ways_that_disagree():
