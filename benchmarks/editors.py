@@ -1,7 +1,8 @@
 """Does the filter say the same with a generative editor as with the exact one?
 
 On dev samples of the phantom every film has its healthy twin, so the verdict of the three-step filter is known. This
-repeats the filter with the phantom's RadEdit (`edit.radedit` in params.yaml) and compares, gate by gate. `--settings`
+repeats the filter with the phantom's RadEdit (`edit.radedit` in params.yaml) and compares, gate by gate, in the world
+that this RadEdit and two of the models were trained in: the first, of eight findings and a letter. `--settings`
 compares settings of RadEdit on validation patients instead, `--sheet FILE` draws an edit of each finding. See
 editors.md.
 """
@@ -34,12 +35,14 @@ from medground.verification.gates import verify
 CT, OUT = Path("data/raw/ct"), Path(".cache/editors")
 GATES = {"flipped": "flips", "stayed_removed": "stays, finding removed", "stayed_normal": "stays, normal film"}
 KEY = ["model", "mode", "source", "index"]
+MODELS = ["phantom-gemma3", "phantom-qwen2_5_vl"]  # of the first world, as the films here
 SEEN = 120  # side in pixels at which the phantom models look at a film
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--patients", type=int, default=20, help="dev patients of each source")
+    parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--modes", nargs="+", default=["direct"])
     parser.add_argument("--seeds", type=int, default=1, help="edits of each kind")
     parser.add_argument("--agreement", type=int, default=1, help="how many of them must pass")
@@ -48,7 +51,7 @@ def main() -> None:
     given, p = parser.parse_args(), params.load()
     torch.set_num_threads(1)
     fetch_ct(CT)
-    p.verify.seeds, p.verify.agreement, p.modes = given.seeds, given.agreement, given.modes
+    p.verify.seeds, p.verify.agreement, p.models, p.modes = given.seeds, given.agreement, given.models, given.modes
     if given.settings:
         return settings(p)
     samples = dev_samples(p, given.patients)
@@ -193,7 +196,7 @@ def settings(p: Params) -> None:
         changed = {"steps": steps, "skip_ratio": skip, "guidance": guidance}
         p.edit.radedit = p.edit.radedit.model_copy(update=changed)
         own = edited(p, samples, "radedit")
-        both = pd.concat([verdicts(p, model, samples, {"twin": twin, "radedit": own}) for model in p.models[:2]])
+        both = pd.concat([verdicts(p, model, samples, {"twin": twin, "radedit": own}) for model in p.models])
         same = " | ".join(f"{agreement(both, gate):.3f}" for gate in (*GATES, "kept"))
         inside, outside = distance(samples, own)
         print(f"| {steps} | {skip} | {guidance} | {inside:.1f} | {outside:.1f} | {same} |", flush=True)
