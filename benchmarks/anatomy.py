@@ -65,7 +65,7 @@ def speed() -> None:
     expected = [tuple(pair["boxes"][concept]) for concept in told["concepts"]]
     results = {}
     for way, (transfer, costs) in ways.items():
-        many = 20 if way.startswith("ours") else 3
+        many = 50 if way.startswith("ours") else 5
         results[way] = seconds(transfer, many), seconds(costs, many)
         assert transfer() == expected, f"{way}: boxes differ from the published code's"
         np.testing.assert_allclose(costs(), published.costs(pool, job[2]), rtol=1e-6)
@@ -175,7 +175,7 @@ def ablation() -> None:
     show(f"copy: mean of {REFERENCES} references", native([copied.mean(0).tolist()] * len(films)))
     medsam = MedSAM.load(str(ROOT / "models/phantom-sam"))
     locate("published", "published")
-    locate("paper, boxes tightened by `phantom-sam`", "published", medsam)
+    locate("published, boxes tightened by `phantom-sam`", "published", medsam)
     bary = [barycentric(references, best, film) for best, film in zip(cheapest, small, strict=True)]
     show("brightness as mass, epsilon 0.002, barycentric map", native(bary))
     single, nearest, vote = one_by_one(references, small, cheapest)
