@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import anatomy, cost, demo, entry, flops, gpu, growth, peers, speed, true_sizes
+from benchmarks import anatomy, corrections, cost, demo, entry, flops, gpu, growth, peers, speed, true_sizes
 from medground import films, params, records
 from medground.attribution import Item, entries, method
 from medground.attribution.candidates import CONCEPTS
@@ -226,6 +226,35 @@ def test_made_up_tables_are_such_as_the_stages_read(tmp_path):
         assert "failed" not in growth.run(stage, tmp_path, growth.ROOT)
     kept = [case["kept"] for case in records.read_rows(tmp_path / "data/cases/cases.parquet", records.CASES)]
     assert len(kept) == 600 and sum(kept) / 600 == pytest.approx(growth.RIGHT * growth.PASSES**3, abs=0.04)
+
+
+def test_corrections_are_measured_on_test_cases_of_every_model_and_on_whole_pairs():
+    def case(number, model, split, control="honest", pair=None):
+        about = {
+            "model": model,
+            "mode": "direct",
+            "finding": "mass",
+            "source": "s",
+            "split": split,
+            "kept": pair is None,
+        }
+        return {"case_id": f"{model}/{split}/{number}", "control": control, "pair": pair, **about}
+
+    cases = [case(k, model, split) for model in "ab" for split in ("dev", "test") for k in range(10)]
+    cases += [case(10 + k, model, split, control, f"{split}{k}") for k in range(3) for split in ("dev", "test")
+              for model, control in (("a", "honest"), ("b", "shortcut"))]  # fmt: skip
+    chosen = corrections.chosen_cases(cases, 4, 2)
+    assert {one["split"] for one in chosen} == {"test"}
+    assert sorted(one["pair"] for one in chosen if one["pair"]) == ["test0", "test0", "test1", "test1"]
+    localised = [one["model"] for one in chosen if not one["pair"]]
+    assert localised.count("a") == localised.count("b") == 4
+    assert chosen == sorted(chosen, key=cases.index) and len(chosen) == 12
+
+
+def test_what_a_correction_moves_is_told_with_its_interval():
+    before, after, patients = np.zeros(50), np.tile([0.2, 0.4], 25), [f"p{k}" for k in range(50)]
+    difference, low, high = map(float, re.findall(r"[+-]\d\.\d+", corrections.moved(before, after, patients)))
+    assert difference == 0.3 and 0.25 < low < 0.29 and 0.31 < high < 0.35  # 0.3 +- 2 x 0.1 / sqrt(50)
 
 
 TRANSCRIPT = """\
