@@ -8,13 +8,14 @@ After `make demo` this is docs/results.md; after the profile `study`, docs/study
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 
 from medground import charts, params, ranking, records, scoring
 from medground.cases import localised
-from medground.errors import MedgroundError
+from medground.errors import MedgroundError, friendly
 from medground.phantom.causes.settings import MODELS, TAUGHT, TOWERS
 from medground.ranking.bootstrap import share_interval
 from medground.scoring.tables import load_cases
@@ -36,7 +37,9 @@ PAGES = {
 }
 
 
+@friendly
 def main() -> None:
+    """Write the page of the profile that params.yaml holds, and for the study the README's summary."""
     profile = params.load().profile
     if profile not in PAGES:
         raise MedgroundError(f"params.yaml is the profile {profile!r}; pages are written of {', '.join(PAGES)}")
@@ -57,7 +60,7 @@ def main() -> None:
 
 def size() -> str:
     """How much stands behind the numbers, in a sentence."""
-    cases = load_cases(Path("data"))
+    cases = _cases()
     asked = records.iter_rows(Path("data/cases/cases.parquet"), records.CASES, ("source", "patient_id"))
     patients = len({tuple(row.values()) for row in asked})
     paired = len({case["pair"] for case in cases if case["pair"]})
@@ -66,6 +69,11 @@ def size() -> str:
         f"{patients} virtual patients, {len(models)} models, both modes; {len(cases):,} cases that every method "
         f"explains, {2 * paired:,} of them in {paired:,} pairs."
     )
+
+
+@cache
+def _cases() -> list[dict]:
+    return load_cases(Path("data"))
 
 
 def _on_test() -> list[dict]:
@@ -120,7 +128,7 @@ def filter_in_short() -> str:
         {
             "answered from": CONTROLS[control],
             "right answers": str(one["right"]),
-            "rejected at (2) / (3)": _rejected(one["rejected"]),
+            "did not flip / did not stay": _rejected(one["rejected"]),
             "the filter keeps": f"{one['kept_of_right']:.0%} [{one['low']:.0%}, {one['high']:.0%}]",
             "where the region does not hold the cause": _outside(control, one),
         }
@@ -130,9 +138,9 @@ def filter_in_short() -> str:
 
 
 def _rejected(at: dict[str, int]) -> str:
-    """How many right answers the second step of the filter rejected, and how many its third."""
-    second = at["region removed"]
-    return f"{second} / {sum(at.values()) - second}"
+    """How many right answers were rejected because they did not flip, and how many because they did not stay."""
+    flip = at["region removed"]
+    return f"{flip} / {sum(at.values()) - flip}"
 
 
 def _outside(control: str, one: dict) -> str:
@@ -236,7 +244,7 @@ def causal_proof() -> str:
 def _shares() -> tuple[list[dict], dict[str, int]]:
     """The board's rows over both splits, each with ``by``: its share of cases of pairs by what caused the answer; and
     how many cases there are of each kind."""
-    cases = [case for case in load_cases(Path("data")) if case.get("other") is not None]
+    cases = [case for case in _cases() if case.get("other") is not None]
     parts = {
         (sample["source"], sample["index"]): sample["parts"] or []
         for path in sorted(Path("data").glob("samples/*/samples.parquet"))
@@ -285,7 +293,8 @@ def by_tower() -> str:
     groups = {
         f"`{tower}`": [c for c in _honest() if towers[c["model"]] == tower] for tower in dict.fromkeys(towers.values())
     }
-    blind = [c for c in _honest() if c["finding"] in TOWERS[towers[c["model"]]].unmasked]
+    unmasked = {tower: TOWERS[tower].unmasked for tower in dict.fromkeys(towers.values())}
+    blind = [c for c in _honest() if c["finding"] in unmasked[towers[c["model"]]]]
     if blind:
         groups["told of films only"] = blind
     found = _agreement([row["entry"] for row in rows], groups)
@@ -294,7 +303,7 @@ def by_tower() -> str:
         + table([{"entry": f"`{entry}`"} | cells for entry, cells in found.items()])
         + "\n\n*IoU at equal area on verified honest test cases (their number in brackets). Told of films only: "
         "findings of which a tower was told whether a film has them, and never where"
-        + "".join(f"; `{name}`: {', '.join(tower.unmasked)}" for name, tower in TOWERS.items() if tower.unmasked)
+        + "".join(f"; `{tower}`: {', '.join(found)}" for tower, found in unmasked.items() if found)
         + ".*"
     )
 
@@ -319,7 +328,7 @@ def _by_teaching(entries: list[str]) -> dict[str, dict[str, str]]:
 
 def _honest() -> list[dict]:
     """The verified honest test cases."""
-    return [case for case in load_cases(Path("data")) if case["split"] == "test" and localised(case)]
+    return [case for case in _cases() if case["split"] == "test" and localised(case)]
 
 
 def _agreement(entries: list[str], groups: dict[str, list[dict]]) -> dict[str, dict[str, str]]:
@@ -383,9 +392,7 @@ def _with_interval(row: dict, name: str) -> str:
 
 def lead(metric: str, entry: str = "medfocus") -> str:
     """How far MedFocus is ahead of every other entry on test cases in a metric, over all and by source."""
-    results = ranking.Results.of(
-        records.read_table("data/scores/scores.parquet", records.SCORES), load_cases(Path("data"))
-    )
+    results = ranking.Results.of(records.read_table("data/scores/scores.parquet", records.SCORES), _cases())
     how = resampling(Path("data/board/board.parquet"))
     tracks = ["all", *(f"source={source}" for source in params.load().sources)]
     leads = {
