@@ -1,10 +1,11 @@
 """What each part of MedFocus is worth, on dev cases: ``python -m benchmarks.medfocus``.
 
 One part is changed at a time: where candidates come from, what exchanged parts are filled with, how much size counts.
-For every variant: how much of the evidence lies on the true cause, by kind of cause; how what is submitted fits the
-experts' boxes, by kind of label and by mode; how often no place is named; *idle*, how much a fill moves the answer
-where it should not; and how many forwards a case costs. Intervals resample patients. ``--test`` looks at the test
-cases, as shipped and no variant: what is chosen is chosen on dev.
+For every variant: how much of the evidence lies on the true cause, by kind of cause; how often what is submitted is
+denser on the own cause than on the other one of the pair; how it fits the experts' boxes, by kind of label and by mode;
+how often no place is named; *idle*, how much a fill moves the answer where it should not; and how many forwards a case
+costs. Intervals resample patients. ``--chart`` draws quality against forwards, of what searches more or less.
+``--test`` looks at the test cases, as shipped and no variant: what is chosen is chosen on dev.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from medground import params, records
+from medground import charts, params, records
 from medground.attribution import Item, candidates, exchange
 from medground.attribution.builtin.medfocus import OUTPUTS, Explanation, explain
 from medground.attribution.items import Items
@@ -34,7 +35,8 @@ from medground.images import read_film
 from medground.lvlm import load_lvlm
 from medground.lvlm.interventions import FILLS
 from medground.lvlm.prompts import MODES
-from medground.scoring import box_metrics
+from medground.scoring import box_metrics, score_case
+from medground.scoring.tables import paired
 
 RESAMPLES = 2000
 
@@ -48,6 +50,7 @@ class Case:
     twin: np.ndarray | None  # uint8 [H, W], the patient without finding and marks
     regions: list[Box]
     cause: list[Box] | None
+    other: list[Box] | None  # the cause of the other case of its pair
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Outcome:
     case: Case
     verdict: str
     on_cause: float  # share of the evidence's area inside the true cause; nan where there is no place
+    follows: float  # whether what is submitted is denser on the own cause of a pair; nan without one
     iou: float  # of what is submitted with the expert's boxes
     idle: float  # share of the most that the answer changes by without a region that the cause does not touch
     forwards: int
@@ -66,6 +70,12 @@ Variant = tuple[str, Callable[[Item, Case], Item], dict, dict]  # name, change o
 
 
 SOURCES = ("gradient_attention", "attention_head")  # as shipped
+SEARCHES = (
+    "anatomy alone", "levels of attention_head alone", "half of the levels", "without marks", "as shipped",
+    "boxes that the model prints, too", "levels of LRP, too", "anatomy and a plain grid",
+    "all of these and a grid, both questions of every part",
+)  # fmt: skip
+WORTH_ASKING = "builtin.medfocus._worth_asking"
 
 
 def variants() -> Iterator[Variant]:
@@ -76,6 +86,11 @@ def variants() -> Iterator[Variant]:
     for source in ("attention_head", "gradient_attention", "lrp", "rollout", "integrated_gradients"):
         yield f"levels of {source} alone", _same, {"sources": (source,)}, {}
     yield "levels of LRP, too", _same, {"sources": (*SOURCES, "lrp")}, {}
+    yield "boxes that the model prints, too", _same, {"sources": (*SOURCES, "prompting")}, {}
+    yield "without marks", _same, {}, {"candidates.MARKS": 0}
+    everything = {"sources": (*SOURCES, "lrp", "rollout", "prompting"), "plain_grid": True}
+    yield "all of these and a grid, both questions of every part", _same, everything, {WORTH_ASKING: lambda t: t.tested}
+    yield "no part named that does not suffice", _same, {}, {"exchange.Tests.needed": lambda tests: None}
     yield "levels alone, no anatomy", _without_concepts, {}, {}
     yield "half of the levels", _same, {}, {"candidates.LEVELS": candidates.LEVELS[::2]}
     yield "filled from the patient's twin (upper bound)", _twin, {}, {}
@@ -97,6 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--each", type=int, default=1, help="take every so-manieth case")
     parser.add_argument("--only", default="", help="variants whose names match this expression")
     parser.add_argument("--test", action="store_true", help="test cases, as shipped")
+    parser.add_argument("--chart", type=Path, help="where to draw quality against forwards, as SVG")
     parser.add_argument("--workers", type=int, default=1, help="processes; each takes a model at a time")
     given, p = parser.parse_args(arguments), params.load()
     split, only = ("test", "as shipped") if given.test else ("dev", given.only)
@@ -107,6 +123,8 @@ def main(arguments: list[str] | None = None) -> None:
             for name, some in of_model.items():
                 outcomes.setdefault(name, []).extend(some)
     print(table(outcomes, p.seed))
+    if given.chart:
+        given.chart.write_text(chart(outcomes))
 
 
 def of_one(job: tuple[str, list[str], str, int, str]) -> dict[str, list[Outcome]]:
@@ -143,7 +161,7 @@ def known_cases(model: str, sources: list[str], split: str, root: Path = Path(".
     }
     rows = [
         row
-        for row in records.read_rows(root / "data/cases/cases.parquet", records.CASES)
+        for row in paired(records.read_rows(root / "data/cases/cases.parquet", records.CASES))
         if row["model"] == model
         and row["split"] == split
         and (row["kept"] or row["pair"] or row["control"] == "global")
@@ -154,8 +172,8 @@ def known_cases(model: str, sources: list[str], split: str, root: Path = Path(".
     for row in sorted(rows, key=lambda row: (row["question"], row["answer"], row["source"], row["index"])):
         sample = samples[row["source"], row["index"]]
         twin = read_film(root / sample["twin"]) if sample["twin"] else None
-        cause = None if row["cause"] is None else [tuple(box) for box in row["cause"]]
-        found.append(Case(row, make(row), twin, [tuple(box) for box in sample["regions"]], cause))
+        cause, other = ([tuple(box) for box in boxes or []] or None for boxes in (row["cause"], row.get("other")))
+        found.append(Case(row, make(row), twin, [tuple(box) for box in sample["regions"]], cause, other))
     return found
 
 
@@ -178,8 +196,14 @@ def outcome(case: Case, found: Explanation) -> Outcome:
             if not any(intersect(box, cause) for box in named[some.part.name] for cause in case.cause)
         ]
         idle = float(np.mean(moved)) / found.tests.most if moved else np.nan
+    follows = np.nan
+    if case.other:
+        known = {"cause": case.cause, "other": case.other}
+        follows = (
+            score_case({"boxes": submitted}, width, height, case.regions, **known)["follows"] if submitted else 0.0
+        )
     iou = box_metrics(submitted, case.regions)["iou"]
-    return Outcome(case, found.verdict, inside, iou, idle, found.tests.forwards)
+    return Outcome(case, found.verdict, inside, follows, iou, idle, found.tests.forwards)
 
 
 def evidence_boxes(found: Explanation, width: int, height: int) -> list[Box]:
@@ -195,13 +219,14 @@ def table(outcomes: dict[str, list[Outcome]], seed: int) -> str:
     """Markdown: a row a variant."""
     kinds = sorted({one.case.row["control"] for rows in outcomes.values() for one in rows})
     placed = [kind for kind in kinds if kind != "global"]
-    head = [f"on the cause, {kind}" for kind in placed] + [f"IoU, {labels}" for labels in OUTPUTS]
+    head = [f"on the cause, {kind}" for kind in placed] + ["follows"] + [f"IoU, {labels}" for labels in OUTPUTS]
     head += ["IoU, " + mode for mode in MODES] + [f"not local, {kind}" for kind in kinds] + ["idle", "forwards"]
     lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name, rows in outcomes.items():
         by_kind = {kind: [one for one in rows if one.case.row["control"] == kind] for kind in kinds}
         honest = by_kind.get("honest", [])
         cells = [_mean(by_kind[kind], lambda one: one.on_cause, seed) for kind in placed]
+        cells.append(_mean(rows, lambda one: one.follows, seed))
         for labels in OUTPUTS:
             cells.append(_mean([o for o in honest if o.case.item.labels == labels], lambda one: one.iou, seed))
         for mode in MODES:
@@ -210,6 +235,25 @@ def table(outcomes: dict[str, list[Outcome]], seed: int) -> str:
         cells += [_mean(rows, lambda one: one.idle, seed), f"{np.mean([one.forwards for one in rows]):.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def chart(outcomes: dict[str, list[Outcome]]) -> str:
+    """An SVG of quality against forwards: a point for each variant of `SEARCHES` that was measured."""
+    panels = {
+        "IoU of what is submitted, honest": lambda one: one.iou if one.case.row["control"] == "honest" else np.nan,
+        "share of the evidence on the cause, marks": lambda one: (
+            one.on_cause if one.case.row["control"] == "shortcut" else np.nan
+        ),
+    }
+    points = {
+        name: (
+            float(np.mean([one.forwards for one in outcomes[name]])),
+            [float(np.nanmean([value(one) for one in outcomes[name]])) for value in panels.values()],
+        )
+        for name in SEARCHES
+        if name in outcomes
+    }
+    return charts.against(points, list(panels), "forwards a case, mean", "What more search buys")
 
 
 def _mean(rows: list[Outcome], value: Callable[[Outcome], float], seed: int) -> str:

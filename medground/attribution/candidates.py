@@ -1,4 +1,4 @@
-"""What MedFocus puts to the test: parts of a film, from anatomy, from maps of other methods, and from a plain grid.
+"""What MedFocus puts to the test: parts of a film, from anatomy, marks, what other methods point at, and a plain grid.
 
 A source only proposes. Every part is judged by exchange, so a bad source costs forwards and not truth.
 """
@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import ndimage
 
 from ..geometry import Box, hull
-from .exchange import Film, Part, Tested, components
+from .exchange import TOUCHING, Film, Part, Tested, components
 
 if TYPE_CHECKING:
     from .method import Attribution
@@ -28,6 +29,11 @@ CONCEPTS = 11
 ELSEWHERE = "outside the anatomy"
 #: Shares of the film that the nested levels of a map cover, hottest first.
 LEVELS = (0.01, 0.02, 0.035, 0.05, 0.08, 0.12, 0.17)
+#: A mark is narrower than the first share of the film's shorter side, its pieces are no further apart than twice the
+#: second, and it is brighter than what surrounds it by more than the third of the range of gray.
+WIDEST, GAP, CONTRAST = 0.06, 0.015, 0.1
+#: Marks that a film has at most, those that stand out most.
+MARKS = 6
 #: Cells a side of the plain grid; blocks of two by two cells, which overlap, are proposed as well.
 CELLS = 4
 #: A component of a part is a part of its own where it has at least this share of its pixels.
@@ -60,8 +66,31 @@ def anatomy(film: Film, concepts: Sequence[tuple[str, Box]]) -> list[Part]:
     return [*parts, Part(ELSEWHERE, "elsewhere", film.inside & ~masks[: len(concepts)].any(0))]
 
 
-def levels(film: Film, found: Attribution, source: str) -> list[Part]:
-    """Nested parts: the hottest `LEVELS` of the positive values of a map; none of a map without any."""
+def marks(film: Film) -> list[Part]:
+    """What stands out of the film and not of the normal one: letters, wires, tubes, devices, at most `MARKS` of them.
+
+    The white top-hat (what an opening takes away: all that is bright and narrow) beyond that of the normal film near
+    by, where it exceeds `CONTRAST`; connected pieces, the most prominent first.
+    """
+    canvas, normal = (gray.float().cpu().numpy() for gray in (film.canvas, film.normal))
+    side = min(int(film.inside.any(0).sum()), int(film.inside.any(1).sum()))
+    widest, gap = max(3, round(WIDEST * side)), max(1, round(GAP * side))
+    usual = ndimage.maximum_filter(ndimage.white_tophat(normal, widest), 2 * gap + 1)
+    beyond = np.where(film.inside, ndimage.white_tophat(canvas, widest) - usual, 0)
+    joined = ndimage.binary_dilation(ndimage.binary_closing(beyond > CONTRAST, iterations=gap)) & film.inside
+    pieces, count = ndimage.label(joined, TOUCHING)
+    prominence = ndimage.sum_labels(beyond.clip(0), pieces, np.arange(1, count + 1))
+    order = np.argsort(-prominence, kind="stable")[:MARKS]
+    return [Part(f"mark {number}", "mark", pieces == piece + 1) for number, piece in enumerate(order, 1)]
+
+
+def proposed(film: Film, found: Attribution, source: str) -> list[Part]:
+    """What a method points at: nested levels of its map, or each of its boxes, and all of them."""
+    return _levels(film, found, source) if found.grid is not None else _pointed(film, found, source)
+
+
+def _levels(film: Film, found: Attribution, source: str) -> list[Part]:
+    """The hottest `LEVELS` of the positive values of a map; none of a map without any."""
     if found.grid is None or found.extent is None:
         return []
     heat = _on_canvas(np.asarray(found.grid, np.float64), film, found.extent)
@@ -72,6 +101,17 @@ def levels(film: Film, found: Attribution, source: str) -> list[Part]:
             least = hot[min(count, len(hot)) - 1]
             parts.append(Part(f"{source}, hottest {share:.1%}", "level", film.inside & (heat >= least)))
     return parts
+
+
+def _pointed(film: Film, found: Attribution, source: str) -> list[Part]:
+    from ..lvlm.interventions import canvas_masks  # imports torch
+
+    boxes = list(found.boxes or [])[: len(LEVELS) - 1]
+    named = {f"{source}, box {number}": [box] for number, box in enumerate(boxes, 1)}
+    if len(boxes) > 1:
+        named[f"{source}, all boxes"] = boxes
+    masks = canvas_masks(film.letterbox, named.values())
+    return [Part(name, "box", mask) for name, mask in zip(named, masks, strict=True)]
 
 
 def cells(film: Film) -> list[Part]:

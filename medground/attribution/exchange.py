@@ -49,7 +49,7 @@ SIZE = 0.4
 #: least where it is the exposure of the whole film.
 LOCAL = 0.2
 _CERTAIN = 1e-9  # nats under probability one, where log-odds would be infinite
-_TOUCHING = np.ones((3, 3), bool)  # 8-connected
+TOUCHING = np.ones((3, 3), bool)  # 8-connected
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Part:
     """A candidate: canvas pixels, bool ``[h, w]``, with a name and the source that proposed it."""
 
     name: str
-    source: str  # concept | pair | elsewhere | level | component | union | cell
+    source: str  # concept | pair | elsewhere | mark | level | box | component | union | cell
     mask: np.ndarray
 
 
@@ -130,6 +130,14 @@ class Tests:
         most = self.most
         found = [some for some in self.tested if some.local and some.carries(most)] if most >= LEAST else []
         return sorted(found, key=lambda some: -some.evidence)
+
+    def needed(self) -> Tested | None:
+        """The place of at most `LOCAL` without which the answer loses all but `SHARE` of the most, whether or not it
+        carries it; of several, the one that loses most for its size. None where no exchange costs the answer `LEAST`.
+        """
+        least = max((1 - SHARE) * self.most, LEAST)
+        found = [some for some in self.tested if some.share <= LOCAL and some.effect >= least]
+        return max(found, key=lambda some: some.effect / some.share**SIZE, default=None)
 
 
 def begin(lvlm: LVLM, films: Sequence[Film]) -> list[Tests]:
@@ -208,7 +216,7 @@ def log_odds(log_probability: np.ndarray) -> np.ndarray:
 
 def components(mask: np.ndarray, least: float) -> list[np.ndarray]:
     """The 8-connected components of a mask with at least the share ``least`` of its pixels, the largest first."""
-    labels, count = ndimage.label(mask, _TOUCHING)
+    labels, count = ndimage.label(mask, TOUCHING)
     found = [labels == number for number in range(1, count + 1)]
     found = [some for some in found if some.sum() >= least * mask.sum()]
     return sorted(found, key=lambda some: -int(some.sum()))

@@ -148,6 +148,8 @@ def sentence(film: np.ndarray, found: Attribution) -> str:
     where = " and ".join(dict.fromkeys(_place(film, box) for box in places[:3]))
     if note.get("region"):
         return f"The answer depends on the {note['region']}, most of all in the {_place(film, places[0])} of the film."
+    if verdict == "several" and len(note["parts"]) == 1:
+        return f"The answer depends on a part in the {where} of the film, which does not carry it alone."
     if verdict == "several":
         how = "neither alone carries it" if note.get("together") else "each alone carries it"
         return f"The answer depends on several parts, in the {where} of the film; {how}."

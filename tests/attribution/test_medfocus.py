@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from medground.attribution import Attribution, Item
+from medground.attribution import Attribution, Item, candidates
 from medground.attribution.builtin import medfocus as module
 from medground.attribution.builtin.medfocus import explain, medfocus
 from medground.attribution.candidates import PAIRS, regions
-from medground.attribution.exchange import components, log_odds, native_boxes
+from medground.attribution.exchange import Film, components, log_odds, native_boxes
 from medground.errors import MedgroundError
 from medground.geometry import Letterbox
 from medground.lvlm.base import Text
@@ -131,6 +131,86 @@ def test_what_takes_more_than_a_place_is_not_local(item):
     assert found.verdict == "not local" and found.concept is None
     carrying = [some.part.name for some in found.concepts if some.carries(found.tests.most)]
     assert carrying == ["both lungs"]  # which is found and shown among the concepts, all the same
+
+
+def test_a_part_that_is_necessary_and_does_not_suffice_is_named_and_said_to_need_others(item):
+    """The answer needs the finding and something that is nowhere: no exchange keeps it but that of nothing."""
+
+    class Whole(Logical):
+        def log_probs(self, canvas, text):
+            film = torch.from_numpy(item.film) / 255.0
+            said = super().log_probs(canvas, text)
+            said[(canvas[:, 90:, 90:] != film[90:, 90:]).any(2).any(1), 0] = GONE
+            return said
+
+    normal = item.normal.copy()
+    normal[90:, 90:] = 9  # what differs everywhere, in the corner
+    found = medfocus(Whole(RULES["finding"]), [replace(item, normal=normal)], output="evidence")[0]
+    assert (found.note["verdict"], found.note["together"], len(found.note["parts"])) == ("several", True, 1)
+    assert box_metrics(found.boxes, [FINDING])["iou"] > 0.7
+
+
+@pytest.mark.parametrize("drawn", [(slice(10, 90), slice(95, 98)), (slice(4, 7), slice(10, 60))])
+def test_a_narrow_mark_that_no_map_points_at_is_found(item, drawn):
+    """A wire and a line of writing: the map is cold there, the anatomy is elsewhere."""
+    film = item.film.copy()
+    film[drawn] = 200
+
+    class Marked(Logical):
+        def log_probs(self, canvas, text):
+            there = (canvas[:, drawn[0], drawn[1]].mean((1, 2)) / (200 / 255)).clamp(0, 1)
+            self.forwards += len(canvas)
+            return torch.stack([GONE + (SURE - GONE) * there, torch.full_like(there, SURE)], 1)
+
+    found = explain(Marked(None), [replace(item, film=film)], sources=())[0]
+    assert found.verdict == "elsewhere" and [some.part.source for some in found.evidence] == ["mark"]
+    cause = np.zeros(film.shape, bool)
+    cause[drawn] = True
+    mask = found.evidence[0].part.mask
+    assert (mask & cause).sum() > 0.95 * cause.sum() and mask.sum() < 2.2 * cause.sum()
+
+
+def _film(canvas, normal):
+    height, width = canvas.shape
+    gray = [torch.from_numpy(one) / 255.0 for one in (canvas, normal)]
+    return Film(*gray, None, Letterbox.stretch(width, height, width, height), np.ones(canvas.shape, bool))
+
+
+def test_marks_are_narrow_bright_and_not_on_the_normal_film_at_most_so_many():
+    film = np.full((200, 200), 60, np.uint8)
+    film[50:90, 50:90] = 200  # a wide opacity
+    film[20, 20] = 255  # a speck
+    assert [part.mask.sum() for part in candidates.marks(_film(film, np.full_like(film, 60)))] == [5]
+    film[120:124, 20:180] = 200
+    assert candidates.marks(_film(film, film)) == []
+    (line, speck) = candidates.marks(_film(film, np.full_like(film, 60)))
+    assert line.mask[120:124, 20:180].all() and line.mask.sum() < 6 * 162 + 1 and speck.mask.sum() == 5
+    specks = np.full((200, 200), 60, np.uint8)
+    specks[10::20, 10::20] = np.linspace(100, 255, 100).reshape(10, 10).astype(np.uint8)
+    found = candidates.marks(_film(specks, np.full_like(specks, 60)))
+    assert len(found) == candidates.MARKS
+    assert [int(specks[part.mask].max()) for part in found] == sorted(specks.ravel())[:-7:-1]  # the brightest first
+
+
+def test_boxes_that_a_method_prints_are_put_to_the_test(item, monkeypatch):
+    """A bad pointing costs forwards, a good one is found; without boxes nothing is proposed."""
+
+    class Pointing:
+        needs, passes = frozenset({"model"}), {"generation": 1}
+
+        def __init__(self, boxes):
+            self.boxes = boxes
+
+        def attribute(self, lvlm, items):
+            return [Attribution(item.case_id, boxes=self.boxes) for item in items]
+
+    seen = {}
+    for name, boxes in {"none": [], "bad": [(20.0, 60.0, 30.0, 70.0)], "good": [(0.0, 0.0, 9.0, 9.0), LETTER]}.items():
+        monkeypatch.setattr(module, "method", lambda name, boxes=boxes: Pointing(boxes))
+        seen[name] = explain(Logical(RULES["letter"]), [replace(item, concepts=CONCEPTS)], sources=("prompting",))[0]
+    assert seen["good"].evidence[0].part.name == "prompting, box 2"
+    assert seen["bad"].verdict == seen["none"].verdict and seen["bad"].tests.forwards > seen["none"].tests.forwards
+    assert {s.part.name for s in seen["good"].tests.tested if s.part.source == "box"} >= {"prompting, all boxes"}
 
 
 def test_one_organ_is_a_place_whatever_its_size(item):

@@ -138,8 +138,11 @@ FILM = np.full((90, 120), 100, np.uint8)
     (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0)], note={"verdict": "elsewhere", "region": None}),
      "The answer depends on a part in the upper left of the film, and on no anatomical region."),
     (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0), (50.0, 80.0, 60.0, 90.0)],
-                 note={"verdict": "several", "region": None, "together": True}),
+                 note={"verdict": "several", "region": None, "together": True, "parts": ["a", "b"]}),
      "The answer depends on several parts, in the upper left and lower middle of the film; neither alone carries it."),
+    (Attribution("f", boxes=[(1.0, 1.0, 9.0, 9.0), (50.0, 80.0, 60.0, 90.0)],
+                 note={"verdict": "several", "region": None, "together": True, "parts": ["a"]}),
+     "The answer depends on a part in the upper left and lower middle of the film, which does not carry it alone."),
     (Attribution("f", boxes=[(100.0, 40.0, 119.0, 50.0)]), "The method points at the middle right of the film."),
 ])  # fmt: skip
 def test_what_was_found_is_said_in_words(found, said, explained):

@@ -1,7 +1,7 @@
 """MedFocus: the part of a film that carries an answer, its anatomical name, and the words that depend on it.
 
-Parts are proposed by the anatomy and by the maps of other methods, and judged by exchange with a normal film alone
-(`medground.attribution.exchange`). Three outputs, each with its own question:
+Parts are proposed by the anatomy, by marks on the film and by other methods, and judged by nothing but an exchange with
+a normal film (`medground.attribution.exchange`). Three outputs, each with its own question:
 
 - *evidence*: the place that carries the answer, wherever it is, inside or outside anatomy;
 - *concepts*: the anatomical regions by their signed effect; of those that carry the answer, the one is named that the
@@ -33,7 +33,8 @@ _SECOND = ("component", "union")  # sources of the second round
 VERDICTS = {
     "anatomy": "an anatomical region carries the answer",
     "elsewhere": "a part carries the answer, but no anatomical region does",
-    "several": "several parts carry it: necessary together, or each sufficient alone",
+    "several": "several parts carry it: necessary together, or each sufficient alone; of a part that is necessary and "
+    "does not suffice, the others may be unknown",
     "not local": "no place on the film carries the answer",
 }
 #: Which output is submitted as boxes: labels that draw the finding are held against the evidence; labels that draw the
@@ -46,7 +47,7 @@ class Explanation:
     """What was found about one case."""
 
     verdict: str  # of `VERDICTS`
-    evidence: list[Tested]  # the part that carries the answer; with `several`, its parts
+    evidence: list[Tested]  # the part that carries the answer; with `several`, those of its parts that are known
     together: bool | None  # with `several`: necessary together (True), or each sufficient (False)
     concept: Tested | None  # the anatomical region that carries the answer, where one does
     concepts: list[Tested]  # anatomical regions by their effect, largest first
@@ -62,7 +63,8 @@ def _needs(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _passes(settings: Mapping[str, Any]) -> dict[str, int]:
-    parts = candidates.CONCEPTS + len(candidates.PAIRS) + 1 + len(candidates.LEVELS) * len(settings["sources"])
+    parts = candidates.CONCEPTS + len(candidates.PAIRS) + 1 + candidates.MARKS
+    parts += len(candidates.LEVELS) * len(settings["sources"])
     parts += (2 * candidates.CELLS**2 - 2 * candidates.CELLS + 1) if settings["plain_grid"] else 0
     parts += candidates.MORE  # the second round
     passes = {"forward": 2 + 4 + 2 * parts}  # at most: the second question is mostly asked of few parts
@@ -89,7 +91,7 @@ def medfocus(
         What goes into ``boxes``, best first: the evidence, the evidence and then the concept that carries the answer,
         or as `OUTPUTS` declares for the item's kind of label.
     sources
-        Methods whose maps propose nested parts beside the anatomy. Without any, anatomy alone is tested.
+        Methods that propose parts beside anatomy and marks: nested ones by a map, or their boxes, as ``prompting``.
     plain_grid
         Whether a plain grid proposes parts, too; it needs neither gradients nor attention.
 
@@ -105,17 +107,20 @@ def explain(lvlm: LVLM, items: Sequence[Item], sources: Sequence[str], plain_gri
     """The explanation of each item; the settings are those of `medfocus`."""
     films = [_film(lvlm, item) for item in items]
     tests = begin(lvlm, films)
-    proposed = [candidates.anatomy(film, item.concepts) for film, item in zip(films, items, strict=True)]
+    proposed = [
+        candidates.anatomy(film, item.concepts) + candidates.marks(film)
+        for film, item in zip(films, items, strict=True)
+    ]
     for source in sources:
         found = method(source).attribute(lvlm, items)
         for film, done, parts, attribution in zip(films, tests, proposed, found, strict=True):
-            parts += candidates.levels(film, attribution, source)
+            parts += candidates.proposed(film, attribution, source)
             done.forwards += attribution.forwards
     if plain_grid:
         for film, parts in zip(films, proposed, strict=True):
             parts += candidates.cells(film)
     ask_without(lvlm, films, tests, proposed)
-    ask_alone(lvlm, films, tests, [[some for some in done.tested if some.necessary(done.most)] for done in tests])
+    ask_alone(lvlm, films, tests, [_worth_asking(done) for done in tests])
     ask_alone(lvlm, films, tests, [[] if done.carriers() else _places(done) for done in tests])
     pairs = [_coalitions(done) for done in tests]
     pieces = [[piece for best in done.carriers()[:1] for piece in candidates.split(best)] for done in tests]
@@ -137,6 +142,11 @@ def _film(lvlm: LVLM, item: Item) -> Film:
     return Film(canvas, normal, lvlm.text(item.prompt, item.answer, width, height), letterbox, inside)
 
 
+def _worth_asking(done: Tests) -> list[Tested]:
+    """What may carry the answer: of what is not necessary, nothing does."""
+    return [some for some in done.tested if some.necessary(done.most)]
+
+
 def _places(done: Tests) -> list[Tested]:
     """What may carry the answer with another part, each sufficient: all places, where some exchange matters."""
     return [some for some in done.tested if some.local] if done.most >= LEAST else []
@@ -155,6 +165,8 @@ def _conclude(film: Film, done: Tests, pairs: Sequence[tuple[Tested, Tested, Par
     concepts = [some for some in done.tested if some.part.source in ("concept", "pair")]
     concepts.sort(key=lambda some: -some.effect)
     carriers = done.carriers()
+    if not carriers and (needed := done.needed()):
+        return Explanation("several", [needed], True, None, concepts, done, film.letterbox)
     if not carriers:
         return Explanation("not local", [], None, None, concepts, done, film.letterbox)
     members, together = _members(film, done, carriers[0], pairs)
