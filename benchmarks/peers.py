@@ -113,22 +113,25 @@ def occlusion(lvlm, cases: Sequence[Item]) -> tuple[Way, Way]:
 
 
 def gradients(lvlm, cases: Sequence[Item]) -> tuple[Way, Way]:
-    """Gradients of the answer's log-likelihood from a black film, added up by image token."""
+    """Gradients of the answer's log-likelihood from a black film, added up by image token, and what is missing to the
+    change of the log-likelihood: Captum's convergence delta, in ours' note."""
     from captum.attr import IntegratedGradients
 
     def theirs() -> list[np.ndarray]:
         found = []
         for item in cases:
             path = IntegratedGradients(lambda canvas, item=item: answered(lvlm, canvas, item).sum(-1))
-            evidence = path.attribute(
-                lvlm.canvas([item.film]), 0.0, n_steps=24, method="riemann_middle", internal_batch_size=TOGETHER
-            )[0]
+            evidence, delta = path.attribute(
+                lvlm.canvas([item.film]), 0.0, n_steps=24, method="riemann_middle", internal_batch_size=TOGETHER,
+                return_convergence_delta=True,
+            )  # fmt: skip
             rows, columns = lvlm.grid(*item.film.shape[::-1])
-            found.append(evidence.unflatten(1, (columns, -1)).sum(-1).unflatten(0, (rows, -1)).sum(1).detach().numpy())
+            by_token = evidence[0].unflatten(1, (columns, -1)).sum(-1).unflatten(0, (rows, -1)).sum(1)
+            found.append(torch.cat([by_token.ravel(), delta]).detach().numpy())
         return found
 
     chosen = method("integrated_gradients").with_settings(steps=24)
-    return theirs, lambda: [np.asarray(one.grid) for one in chosen.attribute(lvlm, cases)]
+    return theirs, lambda: [np.append(one.grid, one.note["delta"]) for one in chosen.attribute(lvlm, cases)]
 
 
 def answered(lvlm, canvas: Tensor, item: Item) -> Tensor:

@@ -41,7 +41,7 @@ def main() -> None:
     given, p = parser.parse_args(), params.load()
     torch.set_num_threads(1)
     fetch_ct(editors.CT)
-    p.modes, p.verify.seeds, p.verify.agreement = ["direct"], 1, 1
+    p.models, p.modes, p.verify.seeds, p.verify.agreement = editors.MODELS, ["direct"], 1, 1
     samples = editors.dev_samples(p, given.patients)
     edits = {way: edited(p, samples, way) for way in WAYS}
     films = {way: originals(p, samples, way) for way in WAYS}
