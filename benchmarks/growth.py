@@ -38,6 +38,7 @@ EDITS = {"region_removed": "no", "background_removed": "yes", "background_normal
 SIDE, CELLS = 1024, 14  # of films in pixels, of maps
 RIGHT, PASSES = 0.6, 0.7  # share of right answers; of edits that are answered as they should
 FILM, EDITED = "data/samples/film.png", "data/edits/film.png"  # all look the same: no stage here but export reads films
+LAST = "data/sanity/sanity.json"  # of what is made: where it is, all of it is
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as passing:
         studies = [(arguments.folder or Path(passing)).resolve() / str(films) for films in arguments.films]
         for films, study in zip(arguments.films, studies, strict=True):
-            if study.exists():
+            if (study / LAST).exists():
                 continue
             maker = multiprocessing.get_context("spawn").Process(target=make, args=(study, films))
             maker.start()  # by itself: a process counts what the one that started it held
@@ -98,7 +99,7 @@ def make(study: Path, films: int) -> None:
             attributions(films, number), records.ATTRIBUTIONS, study / f"data/attributions/{MODEL}/{method}.parquet"
         )
     write(iter([]), records.REFERENCES, study / "data/references/references.parquet")
-    files.write_json({}, study / "data/sanity/sanity.json")
+    files.write_json({}, study / LAST)
 
 
 def write(rows: Iterator[dict], schema: pa.Schema, path: Path, **settings) -> None:
