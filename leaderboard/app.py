@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,15 @@ if str(HERE.parent) not in sys.path:  # Streamlit puts only this folder there
 
 from leaderboard import access, uploads  # noqa: E402
 from medground.errors import MedgroundError  # noqa: E402
+
+
+@st.cache_resource(show_spinner=False)
+def spare() -> None:
+    """Leave what the first visitor brought into memory, modules above all, out of the search for garbage that Streamlit
+    makes after each run; else that takes as long as the page."""
+    gc.collect()
+    gc.freeze()
+
 
 st.set_page_config(page_title="MedGround", page_icon=HERE / "icon.png", layout="wide")
 uploads.bound()
@@ -45,6 +55,7 @@ if access.just_signed_in() and page not in (maintain, submit):
     st.switch_page(maintain if decides else submit)  # the provider sends everyone to the first page
 try:
     page.run()
+    spare()
     st.session_state.waited = 0
 except MedgroundError as error:
     # What makes the tables replaces each in one step, but DVC then takes a file away for a moment, to link it.

@@ -65,8 +65,8 @@ def proof(counts: pd.DataFrame) -> None:
     st.caption("Drawn for the benchmark, of the right answers, by what each model was taught to answer from:")
     if len(told) < len(counts):
         st.caption("Those to the split dev: of the test split this is kept back.")
-    st.altair_chart(
-        charts.grid(table[["row", "column", "value", "note"]]),
+    charts.grid(
+        table[["row", "column", "value", "note"]],
         alt="Share of the right answers that are in the benchmark, by model and finding; the numbers are further below",
     )
 
@@ -77,7 +77,7 @@ def funnel(counts: pd.DataFrame) -> None:
     totals = counts.groupby("model", as_index=False)[COUNTS].sum()
     long = totals.rename(columns={"model": "name"}).melt("name", COUNTS, "gate", "cases")
     long["step"] = long.gate.map(COUNTS.index)
-    st.altair_chart(charts.funnel(long), alt="Samples left after each gate; the same numbers are in the table")
+    charts.funnel(long, alt="Samples left after each gate; the same numbers are in the table")
     st.caption(
         "Right: yes on the original film. Flipped: of these, no without the region. Stayed: of these, yes with either "
         "background. Kept: enough edits passed every gate together."

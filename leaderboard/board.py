@@ -34,10 +34,9 @@ def choices(board: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
     tracks = track_names(board)
     splits = [split for split in SPLITS if split in board.split.unique()]
     measured = {ON_BOARD[name]: name for name in ON_BOARD if name in board and board[name].notna().any()}
-    called = names.everybody()
     address.unknown(
         split=splits, track=tracks, order=[BY_RANK, *measured], show=names.KINDS.values(), view=VIEWS, by=AXES,
-        entry=called.values(),
+        entry=board.name.unique(),
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="bottom"):
         split = st.segmented_control("Split", splits, default=splits[0], required=True, key="split", bind=BIND)
@@ -53,8 +52,7 @@ def choices(board: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
             "Show", list(names.KINDS.values()), default=list(names.KINDS.values()), selection_mode="multi", key="show",
             bind=BIND,
         )  # fmt: skip
-    board = board[(board.split == (split or splits[0])) & (board.track == tracks[track])].copy()
-    board["name"] = board.entry.map(called)
+    board = board[(board.split == (split or splits[0])) & (board.track == tracks[track])]
     metric = board.order.iloc[0] if order == BY_RANK else measured[order]
     found = [column.str.contains(word, case=False, regex=False) for column in (board["name"], board.entry)]
     board = board[board.kind.map(names.KINDS).isin(kinds) & (found[0] | found[1])]
@@ -65,7 +63,8 @@ def choices(board: pd.DataFrame) -> tuple[pd.DataFrame, str, str]:
 
 def readable(board: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The board as people read it: names and numbers, no internals."""
-    known = [names.about(entry) for entry in board.entry]
+    told = names.known()
+    known = [told[entry] for entry in board.entry]
     table = pd.DataFrame({"Rank": board["rank"].astype("Int64"), "Method": board.name, ON_BOARD[metric]: board[metric]})
     table["95 % interval"] = _interval(board, metric)
     table["Ties"] = board.tie.fillna("")
@@ -121,8 +120,10 @@ def chart(board: pd.DataFrame, metric: str, every: pd.DataFrame) -> None:
     if shown.empty:
         return
     first = shown.iloc[0]
-    st.altair_chart(
-        charts.whiskers(shown, metric, ON_BOARD[metric]),
+    charts.whiskers(
+        shown,
+        metric,
+        ON_BOARD[metric],
         alt=f"{ON_BOARD[metric]} with its 95 % interval for {len(shown)} entries; on top {first['name']} with "
         f"{first[metric]:.3f}; the numbers are in the table below",
     )
@@ -138,7 +139,8 @@ def table(board: pd.DataFrame, metric: str) -> None:
     called = dict(zip(board.entry, board.name, strict=True))
     # The rows are those of this order and search; in another one the same row is another entry, hence another key.
     key = "rows_" + hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
-    chosen = [row for row, entry in enumerate(known) if called[entry] == st.session_state.get("entry")]
+    entry = st.session_state.get("entry")
+    chosen = [row for row, name in enumerate(board.name) if name == entry]
 
     def pick() -> None:
         rows = st.session_state[key].selection.rows
@@ -184,8 +186,8 @@ def table(board: pd.DataFrame, metric: str) -> None:
     )
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
-            "Download this table", safe_csv(shown), "medground-board.csv", "text/csv", icon=":material/download:",
-            on_click="ignore",
+            "Download this table", lambda: safe_csv(shown), "medground-board.csv", "text/csv",
+            icon=":material/download:", on_click="ignore",
         )  # fmt: skip
         st.caption(rests_on(board.iloc[0]))
 
@@ -229,8 +231,9 @@ def heat(board: pd.DataFrame, metric: str, every: pd.DataFrame, overall: pd.Data
     cells["row"] = pd.Categorical(cells.entry.map(called), list(called.values()))
     cells = cells.sort_values(["row", "column"]).assign(row=lambda c: c.row.astype(str))
     best = cells.loc[cells.value.idxmax()]
-    st.altair_chart(
-        charts.grid(cells[["row", "column", "value", "note"]], ".2f"),
+    charts.grid(
+        cells[["row", "column", "value", "note"]],
+        ".2f",
         alt=f"{ON_BOARD[metric]} by method and {axis}; highest: {best.row} on {best.column} with {best.value:.2f}; "
         "the numbers are below",
     )
@@ -280,6 +283,7 @@ board = tables.board()
 if board.empty:
     st.info("The board is empty. Run `dvc repro` to score the baselines.", icon=":material/inbox:")
 else:
+    board["name"] = board.entry.map(names.everybody())
     story.proof()
     left, right = st.columns([1, 1], gap="large")
     with left:
@@ -292,8 +296,7 @@ else:
     if chosen.empty:
         st.info("No entry fits these filters. Clear the search, or show more kinds.", icon=":material/filter_alt_off:")
     else:
-        overall = board[board.split == chosen.split.iloc[0]].copy()
-        overall["name"] = overall.entry.map(names.everybody())
+        overall = board[board.split == chosen.split.iloc[0]]
         every = overall[overall.track == chosen.track.iloc[0]]
         if view == VIEWS[1]:
             heat(chosen, metric, every, overall)

@@ -270,13 +270,11 @@ def effects(case: pd.Series, chosen: list[str]) -> None:
         if row["concepts"]:
             with left:
                 st.caption("What masking each concept cost the answer")
-                st.altair_chart(
-                    charts.effects(row["concepts"]), alt=f"Concept effects of {name}; greatest: {greatest(row)}"
-                )
+                charts.effects(row["concepts"], alt=f"Concept effects of {name}; greatest: {greatest(row)}")
         if row["tokens"]:
             with right:
                 st.caption("Which words of the answer it carried")
-                st.altair_chart(charts.tokens(row["tokens"]), width="content", alt=f"Token effects of {name}")
+                charts.tokens(row["tokens"], width="content", alt=f"Token effects of {name}")
         if row["note"]:
             with st.expander("What the method says about itself"):
                 st.json(json.loads(row["note"]))

@@ -1,13 +1,16 @@
 """The pictures of numbers. Every chart has the numbers in its tooltips, and a table beside it on the page.
 
+A chart is made once of the same numbers in the same theme, and drawn from memory for whoever looks next.
+
 A row of a chart has a fixed height (`alt.Step`), so that no number of rows makes labels overlap. What is told by a
 colour is told by a shape, a word or a place too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
@@ -28,6 +31,24 @@ def colours() -> Mapping[str, Any]:
     return DARK if st.context.theme.type == "dark" else LIGHT
 
 
+def _drawn(chart: Callable[..., alt.Chart | alt.LayerChart]) -> Callable[..., None]:
+    """What makes a chart, as what draws it on the page: with ``alt``, what it says in words, and its ``width``."""
+
+    @wraps(chart)
+    def draw(*given: Any, alt: str, width: Literal["stretch", "content"] = "stretch") -> None:
+        _draw(chart.__name__, given, alt, width, colours(), chart)
+
+    return draw
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _draw(
+    name: str, given: tuple, alt: str, width: Literal["stretch", "content"], paint: Mapping, _chart: Callable
+) -> None:
+    st.altair_chart(_chart(*given), width=width, alt=alt)  # Streamlit keeps what a cached function draws
+
+
+@_drawn
 def whiskers(board: pd.DataFrame, metric: str, label: str) -> alt.LayerChart:
     """A metric with its interval for rows of the board in their order: columns name, kind, ranked, tie, and the metric
     with ``_low`` and ``_high``. Tie letters stand beside the ranked, the best floor is a dashed line."""
@@ -71,6 +92,7 @@ def whiskers(board: pd.DataFrame, metric: str, label: str) -> alt.LayerChart:
     return _calm(alt.layer(*layers), ROW)
 
 
+@_drawn
 def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> alt.LayerChart:
     """Paired differences (columns name, difference, low, high, cases, patients); right of zero the first leads."""
     paint = colours()
@@ -103,6 +125,7 @@ def differences(table: pd.DataFrame, first: str, second: str, metric: str) -> al
     return _calm(alt.layer(zero, line, dot), ROW)
 
 
+@_drawn
 def shares(table: pd.DataFrame, title: str) -> alt.LayerChart:
     """Shares with their intervals (columns name, group, share, low, high), the groups told apart by shape, too."""
     paint, groups = colours(), table.group.unique().tolist()
@@ -130,6 +153,7 @@ def shares(table: pd.DataFrame, title: str) -> alt.LayerChart:
     return _calm(alt.layer(line, dot), alt.Step(ROW if len(groups) == 1 else 22))
 
 
+@_drawn
 def effects(concepts: list[dict], title: str = "Drop of the answer's log-probability, nats") -> alt.Chart:
     """What masking each concept cost the answer, greatest first."""
     table = pd.DataFrame({"concept": [c["concept"] for c in concepts], "effect": [c["effect"] for c in concepts]})
@@ -146,6 +170,7 @@ def effects(concepts: list[dict], title: str = "Drop of the answer's log-probabi
     return _calm(chart, 22)
 
 
+@_drawn
 def tokens(effects: list[dict], columns: int = 42) -> alt.LayerChart:
     """The answer's tokens set as running text of ``columns`` characters a line, shaded by effect."""
     paint = colours()
@@ -176,6 +201,7 @@ def tokens(effects: list[dict], columns: int = 42) -> alt.LayerChart:
     return _calm(alt.layer(boxes, words), 24).properties(width=LETTER * columns)
 
 
+@_drawn
 def funnel(table: pd.DataFrame) -> alt.Chart:
     """Questions left after each gate (columns name, gate, step, cases; in order), as bars within bars."""
     gates, names = table.gate.unique().tolist(), table.name.unique().tolist()
@@ -196,6 +222,7 @@ def funnel(table: pd.DataFrame) -> alt.Chart:
     return _calm(chart, 30)
 
 
+@_drawn
 def grid(table: pd.DataFrame, form: str = ".0%", most: float = 1.0) -> alt.LayerChart:
     """Numbers from 0 to ``most`` (columns row, in order, column, value, note) as a shaded table, written in each
     cell; empty where there is none."""
@@ -226,7 +253,9 @@ def grid(table: pd.DataFrame, form: str = ".0%", most: float = 1.0) -> alt.Layer
         text=alt.Text("value:Q", format=form),
         color=alt.condition(f"datum.value > {paint['turn'] * most}", alt.value(paint["on"]), alt.value(paint["ink"])),
     )
-    return _calm(alt.layer(cells, words), 30)
+    chart = _calm(alt.layer(cells, words), 30)
+    # Vega makes room for slanted labels by narrowing the columns, which lets the last label reach a little further.
+    return chart.properties(padding={"right": 30})
 
 
 def _names(grid: bool = False) -> alt.Axis:

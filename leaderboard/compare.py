@@ -98,8 +98,11 @@ def parts(found: dict[str, dict], first: str, second: str, metric: str) -> None:
         return
     table = pd.DataFrame(rows).sort_values("difference", ascending=False)
     top = table.iloc[0]
-    st.altair_chart(
-        charts.differences(table, first, second, ON_BOARD[metric]),
+    charts.differences(
+        table,
+        first,
+        second,
+        ON_BOARD[metric],
         alt=f"Paired differences by {axis}; {top['name']} on top with {top.difference:+.3f}; the numbers are below",
     )
     with st.expander("The numbers"):

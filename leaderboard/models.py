@@ -64,8 +64,9 @@ def board(split: str) -> None:
         f"First is **{first.model}** ({first['mode']}): {first.right_share:.0%} of its answers are right, and "
         f"{first.grounded_share:.0%} are right and were shown to come from the region."
     )
-    st.altair_chart(
-        charts.shares(long, "Share of all questions asked"),
+    charts.shares(
+        long,
+        "Share of all questions asked",
         alt=f"Accuracy and grounded accuracy by model and mode; first {first.model}, {first['mode']}, with "
         f"{first.grounded_share:.1%} grounded; the numbers are in the table",
     )
@@ -102,8 +103,8 @@ def by_finding(split: str) -> None:
          "note": found.grounded.astype(str) + " of " + found.asked.astype(str)}
     )  # fmt: skip
     best = cells.loc[cells.value.idxmax()]
-    st.altair_chart(
-        charts.grid(cells),
+    charts.grid(
+        cells,
         alt=f"Grounded accuracy by finding and model; highest: {best['column']} on {best.row} with {best.value:.0%}",
     )
     with st.expander("The numbers"):

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+import streamlit as st
+
 from leaderboard import tables
 from medground.attribution import by_entry
 from medground.errors import MedgroundError
@@ -86,4 +88,20 @@ def labels(entries: Iterable[str]) -> dict[str, str]:
 
 def everybody() -> dict[str, str]:
     """`labels` of all entries of the board: one name on every page, which its address holds."""
-    return labels(sorted(tables.board().entry.unique()))
+    return {entry: name for entry, (name, _) in _everybody(*version()).items()}
+
+
+def known() -> dict[str, About]:
+    """`about` of all entries of the board."""
+    return {entry: told for entry, (_, told) in _everybody(*version()).items()}
+
+
+def version() -> tuple:
+    """What changes when the entries of the board, or what is known about them, do."""
+    return tables.version_of_board(), tables.version_of_cards()
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _everybody(board: object, cards: object) -> dict[str, tuple[str, About]]:
+    called = labels(sorted(tables.board().entry.unique()))
+    return {entry: (name, about(entry)) for entry, name in called.items()}

@@ -54,17 +54,17 @@ def caution() -> None:
 
 
 def leader(board: pd.DataFrame) -> None:
-    """Who leads among those that follow the model, and how letters and gray are read. ``board`` is one track."""
+    """Who leads among those that follow the model, and how letters and gray are read. ``board`` is one track, with the
+    ``name`` of each entry."""
     ranked = board[board.ranked.fillna(False).astype(bool)].sort_values(["rank", "entry"])
     methods = board[board.kind != "floor"]
     if ranked.empty:
         st.markdown(f"None of the {len(methods)} methods does clearly better than what looks at no model.")
     else:
         first, metric = ranked.iloc[0], ranked.order.iloc[0]
-        called = names.everybody()
-        alike = [row.entry for row in ranked.itertuples() if set(row.tie or "") & set(first.tie or "")]
+        alike = [tie for tie in ranked.tie if set(tie or "") & set(first.tie or "")]
         rests = f"of {first.pairs} pairs" if metric == "follows" else f"over {first.cases} cases"
-        leads = [f"**{plain(called[row.entry])}**" for row in ranked[ranked["rank"] == first["rank"]].itertuples()]
+        leads = [f"**{plain(name)}**" for name in ranked.name[ranked["rank"] == first["rank"]]]
         one = len(leads) == 1
         said = (
             f"{' and '.join(leads)} {'leads' if one else 'lead'} the {len(ranked)} of {len(methods)} methods that "
@@ -99,12 +99,17 @@ def filtered() -> None:
     )
     table = pd.DataFrame(rows)
     words = "; ".join(f"{row['name']} {row['count']}" for row in rows)
-    st.altair_chart(charts.shares(table, "Right answers kept"), alt=f"Right answers that the filter kept: {words}")
+    charts.shares(table, "Right answers kept", alt=f"Right answers that the filter kept: {words}")
 
 
 def proof() -> None:
     """One film, one answer, two causes: a map that prints the finding beside one that follows."""
-    found = example(tables.version_of_board(), tables.version_of_cases())
+    _proof((names.version(), tables.version_of_cases()))
+
+
+@st.cache_data(show_spinner="Choosing an example", max_entries=2)
+def _proof(version: object) -> None:
+    found = example()
     if found is None:
         return
     called, kinds = names.everybody(), tables.kinds()
@@ -129,8 +134,7 @@ def proof() -> None:
             st.caption(f"One film, one answer: {model} said “{plain(case.answer)}” because of {plain(cause)} (cyan).")
 
 
-@st.cache_data(show_spinner="Choosing an example", max_entries=2)
-def example(board: object, cases: object) -> Example | None:
+def example() -> Example | None:
     """The first pair on which the leader follows, and another entry prints the finding under both models; None where
     there is none that may be shown. The other is the one that agrees best with the expert of those that are not ranked.
     """

@@ -166,8 +166,10 @@ def preview(rows: list[dict]) -> None:
         st.metric("Coverage", f"{mine['coverage']:.0%}", help="Share of the dev cases with a valid map")
     table = entries.named(rows)
     metric = table.order.iloc[0]
-    st.altair_chart(
-        charts.whiskers(table, metric, ON_BOARD[metric]),
+    charts.whiskers(
+        table,
+        metric,
+        ON_BOARD[metric],
         alt=f"Your entry beside the leaders and the floors, on dev: {ON_BOARD[metric]} {mine[metric]:.3f}",
     )
     st.caption(

@@ -70,9 +70,8 @@ def board() -> pd.DataFrame:
 
     The table itself knows those that authors of submissions report: times are no function of the inputs.
     """
-    board = _frame(*_version("data/board/board.parquet"), "BOARD")
-    board["seconds"] = board.entry.map(_measured_seconds()).fillna(board.seconds.astype(float))
-    return board
+    took = sorted(root().glob(str(engine.duration("data/attributions/*/*.parquet"))))
+    return _board(version_of_board(), tuple(_version(str(path.relative_to(root()))) for path in took)).copy()
 
 
 def in_order(split: str, track: str = "all") -> list[str]:
@@ -112,6 +111,12 @@ def version_of_board() -> tuple[str, Stamp]:
 def version_of_cases() -> tuple[str, Stamp]:
     """What changes when the cases do."""
     return _version("data/cases/cases.parquet")
+
+
+def version_of_cards() -> tuple[tuple[str, Stamp], ...]:
+    """What changes when what is known about submissions does: their cards and receipts."""
+    paths = [path for name in ("entry.yaml", "receipt.json") for path in root().glob(f"submissions/*/{name}")]
+    return tuple(_version(str(path.relative_to(root()))) for path in sorted(paths))
 
 
 def samples() -> pd.DataFrame:
@@ -292,15 +297,6 @@ def _version(path: str) -> tuple[str, Stamp]:
         raise MedgroundError(f"{path} is missing; {files.remedy(path)}") from None
 
 
-def _measured_seconds() -> dict[str, float]:
-    """Mean seconds a case of each method of which the pipeline wrote down here how long it took."""
-    found: dict[str, list[dict]] = {}
-    for path in sorted(root().glob(str(engine.duration("data/attributions/*/*.parquet")))):
-        found.setdefault(path.stem, []).append(_json(*_version(str(path.relative_to(root())))))
-    sums = {entry: (sum(t["seconds"] for t in took), sum(t["rows"] for t in took)) for entry, took in found.items()}
-    return {entry: seconds / cases for entry, (seconds, cases) in sums.items() if cases}
-
-
 @st.cache_resource(show_spinner=False, max_entries=4)
 def _settings(path: str, stamp: Stamp):
     return params.load(path)
@@ -313,6 +309,17 @@ def _frame(path: str, stamp: Stamp, schema: str) -> pd.DataFrame:
 @st.cache_resource(show_spinner="Reading tables", max_entries=32)
 def _read(path: str, stamp: Stamp, schema: str) -> pd.DataFrame:
     return records.read_table(path, getattr(records, schema)).to_pandas()
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _board(stored: tuple[str, Stamp], durations: tuple[tuple[str, Stamp], ...]) -> pd.DataFrame:
+    """The board with the mean seconds a case of each method that was timed here, over the models."""
+    board = _frame(*stored, "BOARD")
+    took = pd.DataFrame([{"entry": Path(path).stem, **files.read_json(path, dict)} for path, _ in durations],
+                        columns=["entry", "seconds", "rows"]).groupby("entry").sum()  # fmt: skip
+    took = took[took["rows"] > 0]
+    board["seconds"] = board.entry.map(took.seconds / took["rows"]).fillna(board.seconds.astype(float))
+    return board.copy()  # in one piece, which is copied sooner
 
 
 @st.cache_resource(show_spinner="Reading cases", max_entries=2)

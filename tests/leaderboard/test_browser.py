@@ -199,6 +199,25 @@ def test_nothing_overflows_a_phone(app, chromium, name):
     page.close()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("name", ["models", "?view=Heat+map", "benchmark"])
+def test_no_label_is_cut_off_at_the_edge_of_its_chart(app, chromium, name, width):
+    page = chromium.new_page(viewport={"width": width, "height": 844})
+    for _ in range(3):  # how often a chart is laid out depends on when its parts arrive
+        page.goto(f"{app}/{name}")
+        settled(page)
+        page.wait_for_timeout(1000)
+        beyond = page.evaluate(
+            """() => [...document.querySelectorAll('[data-testid=stVegaLiteChart] svg')].flatMap((chart) => {
+                 const edge = chart.getBoundingClientRect().right + 2;
+                 return [...chart.querySelectorAll('text')]
+                   .filter((text) => text.getBoundingClientRect().right > edge).map((text) => text.textContent);
+               })"""
+        )
+        assert not beyond
+    page.close()
+
+
 @pytest.fixture(scope="module")
 def folder(tree, tmp_path_factory):
     """A repository that receives entries."""

@@ -9,9 +9,10 @@ import threading
 
 import pandas as pd
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from leaderboard import names, tables
+from leaderboard import charts, names, tables
 from medground import ranking, records, submission
 from medground.evaluation.tables import RESULTS
 from medground.scoring.tables import load_cases
@@ -232,6 +233,30 @@ def test_the_board_names_authors_dates_and_papers(tree, tmp_path, monkeypatch):
     assert shown.loc[received.id, ["Method", "By", "Link", "Flags", "Date"]].tolist() == [
         "Методика", "A. Author, B. Author", "https://example.org/x", "trained on the sources", received.received[:10]
     ]  # fmt: skip
+    card = folder / "submissions" / received.id / "entry.yaml"
+    card.write_text(card.read_text().replace("B. Author", "C. Author"))
+    shown = show("board").dataframe[0].value.set_index("Id")
+    assert shown.loc[received.id, "By"] == "A. Author, C. Author"
+
+
+@pytest.mark.parametrize("page", ["board", "models", "benchmark"])
+def test_what_is_drawn_from_memory_is_what_was_drawn_first(root, page):
+    def drawn(test: AppTest) -> list[bytes]:
+        kinds = ("vega_lite_chart", "image", "markdown", "dataframe")
+        return [element.proto.SerializeToString(deterministic=True) for kind in kinds for element in test.get(kind)]
+
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    first, again = drawn(show(page)), drawn(show(page))
+    assert len(first) > 3
+    assert again == first
+
+
+def test_a_chart_has_the_colours_of_each_readers_theme(root, monkeypatch):
+    for paint, other in ((charts.LIGHT, charts.DARK), (charts.DARK, charts.LIGHT)):
+        monkeypatch.setattr(charts, "colours", lambda paint=paint: paint)
+        said = show("board").get("vega_lite_chart")[0].proto.spec
+        assert paint["first"] in said and other["first"] not in said
 
 
 def test_the_first_screen_says_who_leads_and_what_cannot_be_told_apart(root):
