@@ -134,7 +134,7 @@ def test_what_takes_more_than_a_place_is_not_local(item):
 
 
 def test_a_part_that_is_necessary_and_does_not_suffice_is_named_and_said_to_need_others(item):
-    """The answer needs the finding and something that is nowhere: no exchange keeps it but that of nothing."""
+    """The answer needs the finding and the lower right corner, which no source proposes."""
 
     class Whole(Logical):
         def log_probs(self, canvas, text):
@@ -144,7 +144,7 @@ def test_a_part_that_is_necessary_and_does_not_suffice_is_named_and_said_to_need
             return said
 
     normal = item.normal.copy()
-    normal[90:, 90:] = 9  # what differs everywhere, in the corner
+    normal[90:, 90:] = 9
     found = medfocus(Whole(RULES["finding"]), [replace(item, normal=normal)], output="evidence")[0]
     assert (found.note["verdict"], found.note["together"], len(found.note["parts"])) == ("several", True, 1)
     assert box_metrics(found.boxes, [FINDING])["iou"] > 0.7
