@@ -294,17 +294,18 @@ def by_tower() -> str:
         f"`{tower}`": [c for c in _honest() if towers[c["model"]] == tower] for tower in dict.fromkeys(towers.values())
     }
     unmasked = {tower: TOWERS[tower].unmasked for tower in dict.fromkeys(towers.values())}
-    blind = [c for c in _honest() if c["finding"] in unmasked[towers[c["model"]]]]
-    if blind:
+    told = ""
+    if blind := [c for c in _honest() if c["finding"] in unmasked[towers[c["model"]]]]:
         groups["told of films only"] = blind
+        of = "; ".join(f"`{tower}`: {', '.join(findings)}" for tower, findings in unmasked.items() if findings)
+        told = (
+            f" Told of films only: findings of which a tower was told whether a film has them, and never where; {of}."
+        )
     found = _agreement([row["entry"] for row in rows], groups)
     return (
         "## Where methods fall apart: by vision tower\n\n"
         + table([{"entry": f"`{entry}`"} | cells for entry, cells in found.items()])
-        + "\n\n*IoU at equal area on verified honest test cases (their number in brackets). Told of films only: "
-        "findings of which a tower was told whether a film has them, and never where"
-        + "".join(f"; `{tower}`: {', '.join(found)}" for tower, found in unmasked.items() if found)
-        + ".*"
+        + f"\n\n*IoU at equal area on verified honest test cases (their number in brackets).{told}*"
     )
 
 

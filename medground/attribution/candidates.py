@@ -85,7 +85,7 @@ def marks(film: Film) -> list[Part]:
 
 
 def proposed(film: Film, found: Attribution, source: str) -> list[Part]:
-    """What a method points at: nested levels of its map, or each of its boxes, and all of them."""
+    """What a method points at: nested levels of its map, or its first boxes, one by one and together; as many parts."""
     return _levels(film, found, source) if found.grid is not None else _pointed(film, found, source)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from medground import params
@@ -49,6 +51,13 @@ def test_only_methods_that_ask_the_model_depend_on_its_files(shipped):
     assert attribute._checkpoints(by_entry("random"), "phantom-gemma3") == []
     asked = by_entry("prompting_medsam").configured(shipped)
     assert attribute._checkpoints(asked, "m") == ["m", shipped.grounding.detector, shipped.grounding.segmenter]
+
+
+def test_the_page_states_the_passes_that_medfocus_declares(shipped):
+    passes = by_entry("medfocus").configured(shipped).passes
+    assert passes.keys() == {"forward", "attention"}  # the second is a backward pass
+    page = Path("docs/reproduce.md").read_text()
+    assert f"MedFocus {passes['forward']} and {passes['attention']} B at most" in page
 
 
 def test_a_comment_changes_no_digest_and_a_statement_does():
