@@ -53,6 +53,7 @@ class Engine(Section):
     name: Literal["local", "ray"]
     workers: Annotated[int, Field(ge=0, le=100_000)]  # processes; 0: one a GPU, else one a core
     batch_size: Batch
+    idle: Annotated[float, Field(ge=0, le=3600)]  # seconds that what was imported waits for the next stage; 0: none
 
 
 class Table(Section):

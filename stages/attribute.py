@@ -17,6 +17,7 @@ from medground import engine, files, params, records
 from medground.attribution import Method, by_entry
 from medground.attribution.explain import AttributeTask
 from medground.attribution.items import Items, kept_cases
+from medground.engine.local import call
 from medground.lvlm import checkpoints
 
 
@@ -25,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True)
     model, p = parser.parse_args().model, params.load()
-    cases = kept_cases(model)
+    cases, family = kept_cases(model), call(_family, model, idle=p.engine.idle)
     out = Path("data/attributions") / model
     methods, tables = {}, []
     for name in p.methods:
@@ -35,7 +36,7 @@ def main() -> None:
         about = engine.about(
             p,
             items.references,
-            _modules(chosen, model),
+            _modules(chosen, family),
             method=name,
             method_settings=dict(chosen.settings),
             canvas=vars(p.canvas) if "model" in chosen.needs else None,
@@ -47,7 +48,7 @@ def main() -> None:
     for stale in set(out.glob("*.parquet")) - {table.out for table in tables}:
         stale.unlink()
     task = AttributeTask(model, methods, p.canvas.most_pixels)
-    engine.map_tables(task, tables, name=p.engine.name, workers=p.engine.workers)
+    engine.map_tables(task, tables, **engine.where(p))
     for name, table in zip(methods, tables, strict=True):
         forwards = sum(records.read_table(table.out, records.ATTRIBUTIONS)["forwards"].to_pylist())
         took = engine.duration(table.out)
@@ -55,14 +56,17 @@ def main() -> None:
         print(f"{model} {name}: {len(table.items)} cases{seconds}, {forwards} forwards")
 
 
-def _modules(chosen: Method, model: str) -> list[str]:
-    """The modules whose code may change what a method says about a model."""
-    modules = [chosen.function.__module__, "medground.attribution.items"]
-    if "model" in chosen.needs:
-        from medground.lvlm.registry import family  # imports torch
+def _family(model: str) -> str:
+    """The module of a model's family."""
+    from medground.lvlm.registry import family  # imports torch
 
-        modules += ["medground.lvlm.registry", family(model).__module__]
-    return modules
+    return family(model).__module__
+
+
+def _modules(chosen: Method, family: str) -> list[str]:
+    """The modules whose code may change what a method says about a model of a family."""
+    asked = ["medground.lvlm.registry", family] if "model" in chosen.needs else []
+    return [chosen.function.__module__, "medground.attribution.items", *asked]
 
 
 def _checkpoints(chosen: Method, model: str) -> list[str]:

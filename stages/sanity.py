@@ -90,7 +90,7 @@ def again(p: params.Params, model: str, chosen: dict[str, list[dict]], changes: 
             tables.append(engine.Table(stored, jobs, _case_id, records.ATTRIBUTIONS, **about))
             found[change, name] = stored
     task = SanityTask(model, methods, p.seed, p.canvas.most_pixels)
-    engine.map_tables(task, tables, name=p.engine.name, workers=p.engine.workers)
+    engine.map_tables(task, tables, **engine.where(p))
     return found
 
 

@@ -20,9 +20,11 @@ STAGES = PIPELINE["stages"]
 TRAINING = yaml.safe_load((ROOT / "pipelines/phantom/dvc.yaml").read_text())["stages"]
 PROFILES = sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml"))
 #: Keys of params.yaml that no result depends on.
-HOW = {"profile", "engine.name", "engine.workers", "engine.batch_size"}
+HOW = {"profile", "engine.name", "engine.workers", "engine.batch_size", "engine.idle"}
 #: Modules that import by a name that is not written there; what they look up, stages/code.py adds.
-BY_NAME = {"medground.attribution.method", "medground.doors", "medground.editing", "medground.engine.run"}
+BY_NAME = {"medground.attribution.method", "medground.doors", "medground.editing", "medground.engine.run"} | {
+    "medground.engine.warm"  # whose imports only save time
+}
 
 
 def ignored(path: str) -> bool:

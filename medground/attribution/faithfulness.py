@@ -66,7 +66,7 @@ def measure(
                 engine.Table(stored[-1], jobs, _case_id, records.FAITHFULNESS, **about | {"batch_size": BATCH})
             )
     work = Measure(maps, steps, params.seed, root, most_pixels)
-    engine.map_tables(work, tables, name=params.engine.name, workers=params.engine.workers)
+    engine.map_tables(work, tables, **engine.where(params))
     for folder in [path for path in cache.glob("*") if path.is_dir()]:  # of this run, and of one that never ended
         shutil.rmtree(folder)
     found = [records.read_table(path, records.FAITHFULNESS).replace_schema_metadata() for path in stored]

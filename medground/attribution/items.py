@@ -24,7 +24,7 @@ REFERENCES = Path("data/references/references.parquet")
 
 def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
     """The rows of the cases table that are to be explained for ``model``: those that the filter kept and those of
-    pairs, the ones of one prompt next to each other.
+    pairs, those about one finding next to each other, and of these those about one film, in whichever mode.
 
     Raises MedgroundError when the table knows nothing of the model; a model without kept cases gives an empty list.
     """
@@ -34,7 +34,7 @@ def kept_cases(model: str, root: Path | str = ".") -> list[dict]:
         raise MedgroundError(f"{CASES} has no case of model {model!r}; it has: {', '.join(models) or 'none'}")
     own = table.filter(pc.equal(table["model"], model))
     kept = own.filter(of_benchmark(own)).to_pylist()
-    return sorted(kept, key=lambda row: (row["question"], row["answer"], row["source"], row["index"]))
+    return sorted(kept, key=lambda row: (row["finding"], row["source"], row["index"], row["question"], row["answer"]))
 
 
 @dataclass

@@ -9,22 +9,28 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from ..errors import MedgroundError
+from . import warm
 from .job import DIED, Failure, Job, attempt
 from .parent import end_with
 
 Rows = list[dict]
 
 
-def run(fn: Callable[[list[Any]], Rows], jobs: deque[Job], workers: int = 0) -> Iterator[tuple[Job, Rows | Failure]]:
+def run(
+    fn: Callable[[list[Any]], Rows], jobs: deque[Job], workers: int = 0, idle: float = 0
+) -> Iterator[tuple[Job, Rows | Failure]]:
     """Yield each job with its rows, or with why it has none, as they finish; more jobs may be added meanwhile.
 
     With ``workers`` 1 the work is done in this process. Otherwise in so many others (0: one a GPU, else one a core),
-    each with its own copy of ``fn``, and a worker that dies is replaced.
+    each with its own copy of ``fn``, and a worker that dies is replaced. Where there is no GPU they start warm, out of
+    a host that waits ``idle`` seconds for further stages (`medground.engine.warm`); 0: they start cold.
     """
     if workers == 1:
         while jobs:
@@ -34,7 +40,8 @@ def run(fn: Callable[[list[Any]], Rows], jobs: deque[Job], workers: int = 0) -> 
     devices = gpus()
     count = min(workers or len(devices) or _cores(), len(jobs))
     threads = max(1, _cores() // max(1, count))
-    team = [_Worker(fn, devices[number % len(devices)] if devices else "", threads) for number in range(count)]
+    idle = 0 if devices else idle
+    team = [_Worker(fn, devices[number % len(devices)] if devices else "", threads, idle) for number in range(count)]
     try:
         while jobs or any(worker.job for worker in team):
             for worker in team:
@@ -49,11 +56,26 @@ def run(fn: Callable[[list[Any]], Rows], jobs: deque[Job], workers: int = 0) -> 
             worker.end()
 
 
+def call(fn: Callable[..., Any], *args: Any, idle: float = 0) -> Any:
+    """``fn(*args)``, from a process that is warm where ``idle`` allows it: for what imports more than it does.
+
+    Raises MedgroundError with what ``fn`` raised, or where the process died.
+    """
+    ((_, result),) = run(partial(_called, fn), deque([Job(0, 0, 1, [args])]), idle=idle)
+    if isinstance(result, Failure):
+        raise MedgroundError(result.text)
+    return result[0]
+
+
+def _called(fn: Callable[..., Any], some: list[tuple]) -> list[Any]:
+    return [fn(*args) for args in some]
+
+
 class _Worker:
     """A process that keeps the work, and with it a loaded model, from job to job. Replaced when it dies."""
 
-    def __init__(self, fn: Callable, device: str, threads: int) -> None:
-        self._about = pickle.dumps(fn), device, threads
+    def __init__(self, fn: Callable, device: str, threads: int, idle: float) -> None:
+        self._about, self._idle = (pickle.dumps(fn), device, threads), idle
         self.job: Job | None = None
         self._start()
 
@@ -90,21 +112,33 @@ class _Worker:
 
     def _start(self) -> None:
         spawn = multiprocessing.get_context("spawn")  # CUDA and threaded libraries do not survive a fork
-        resource_tracker.ensure_running()  # it would let signals through again while the process starts
         self.connection, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_serve, args=(theirs, os.getpid(), *self._about), daemon=True)
         with _uninterrupted():
-            self._process.start()
+            self._process = self._warm(theirs) or self._cold(spawn, theirs)
         theirs.close()  # only the worker holds it, so that its death is seen here
 
+    def _warm(self, theirs: Connection) -> Any:
+        work, _, threads = self._about
+        return warm.fork(theirs, work, threads, self._idle) if self._idle else None
 
-def _serve(connection: Connection, parent: int, work: bytes, device: str, threads: int) -> None:
-    """A worker's life: its GPU and its share of the cores, before the work imports torch; then job after job."""
+    def _cold(self, spawn: Any, theirs: Connection) -> Any:
+        resource_tracker.ensure_running()  # it would let signals through again while the process starts
+        process = spawn.Process(target=serve, args=(theirs, os.getpid(), *self._about), daemon=True)
+        process.start()
+        return process
+
+
+def serve(connection: Connection, parent: int, work: bytes, device: str, threads: int) -> None:
+    """A worker's life: its GPU and its share of the cores, before the work imports torch; then job after job.
+
+    It ends with its ``parent``, the process that this id names; ``connection`` brings items and takes rows, ``work`` is
+    the pickled function between the two, ``device`` what ``CUDA_VISIBLE_DEVICES`` says (empty: what it said before).
+    """
     end_with(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if device:
         os.environ["CUDA_VISIBLE_DEVICES"] = device
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in warm.THREADS:
         os.environ[name] = str(threads)
     fn = None
     while True:

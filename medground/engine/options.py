@@ -14,7 +14,13 @@ from . import code as modules
 
 def options(params: Params, inputs: Iterable[Path | str], **settings) -> dict:
     """Keyword arguments for `engine.map`: where to run, and `about` the table."""
-    return {"name": params.engine.name, "workers": params.engine.workers} | about(params, inputs, **settings)
+    return where(params) | about(params, inputs, **settings)
+
+
+def where(params: Params) -> dict:
+    """Keyword arguments for `engine.map` and `engine.map_tables`: which executor, how many processes, and how long
+    their host waits for more to do."""
+    return {"name": params.engine.name, "workers": params.engine.workers, "idle": params.engine.idle}
 
 
 def about(params: Params, inputs: Iterable[Path | str], code: Sequence[str] = (), **settings) -> dict:

@@ -22,10 +22,13 @@ Rows = list[dict]
 PATIENCE = 600.0  # seconds without any worker at work before the cluster is given up
 
 
-def run(fn: Callable[[list[Any]], Rows], jobs: deque[Job], workers: int = 0) -> Iterator[tuple[Job, Rows | Failure]]:
+def run(
+    fn: Callable[[list[Any]], Rows], jobs: deque[Job], workers: int = 0, idle: float = 0
+) -> Iterator[tuple[Job, Rows | Failure]]:
     """Yield each job with its rows, or with why it has none, as they finish; more jobs may be added meanwhile.
 
-    ``workers`` is the number of actors; 0 follows the cluster. Raises MedgroundError when Ray is not installed, the
+    ``workers`` is the number of actors; 0 follows the cluster. ``idle`` is nothing to it: a cluster keeps what it
+    imported as it likes. Raises MedgroundError when Ray is not installed, the
     cluster is out of reach or has no free worker, or a node lacks the repository.
     """
     if not jobs:

@@ -36,7 +36,7 @@ from .lock import only
 
 PROGRESS = Path(".progress")
 DURATIONS = Path("data/durations")  # what each table cost; ignored by git, unknown to DVC
-# An executor yields (job, rows or failure) in any order: run(fn, jobs, workers) -> iterator.
+# An executor yields (job, rows or failure) in any order: run(fn, jobs, workers, idle) -> iterator.
 EXECUTORS = {"local": "medground.engine.local", "ray": "medground.engine.ray"}
 ALIKE = 3  # items that all fail with one and the same message, when none has gone well, end the run
 HOPELESS = 20  # items that fail with whatever message do, too
@@ -214,6 +214,7 @@ def map(
     schema: pa.Schema,
     name: str = "local",
     workers: int = 0,
+    idle: float = 0,
     **about: Any,
 ) -> None:
     """Write the rows that ``fn`` returns for ``items`` as one table, in the order of the items.
@@ -224,18 +225,24 @@ def map(
 
     Finished batches are kept under ``.progress/``, so that an interrupted run goes on where it stopped and a finished
     one costs nothing again; kept batches of another fingerprint are dropped. ``name`` is ``local`` or ``ray`` and
-    ``workers`` the number of processes (0: one a GPU, else one a core; 1: this one); the table does not depend on them.
-    ``fn`` must pickle. ``about`` is what else `Table` takes, such as ``batch_size`` and ``fingerprint``.
+    ``workers`` the number of processes (0: one a GPU, else one a core; 1: this one), which start warm where others
+    were needed within ``idle`` seconds before (`local`); the table does not depend on any of these. ``fn`` must pickle.
+    ``about`` is what else `Table` takes, such as ``batch_size`` and ``fingerprint``.
 
     An item for which ``fn`` raises, or over which its workers die, is passed over and the rest is finished; then a
     MedgroundError names each with its reason. The next run tries those alone. The batch that an item was in is halved
     to find it, and what the others gave in their halves is kept.
     """
-    map_tables(fn, [Table(out, items, key, schema, **about)], name=name, workers=workers)
+    map_tables(fn, [Table(out, items, key, schema, **about)], name=name, workers=workers, idle=idle)
 
 
 def map_tables(
-    fn: Callable[[list[Any]], list[dict]], tables: Sequence[Table], *, name: str = "local", workers: int = 0
+    fn: Callable[[list[Any]], list[dict]],
+    tables: Sequence[Table],
+    *,
+    name: str = "local",
+    workers: int = 0,
+    idle: float = 0,
 ) -> None:
     """Several tables as `map` makes one, by the same processes, so that what these load they load once.
 
@@ -249,7 +256,7 @@ def map_tables(
         for table in tables:
             held.enter_context(only(str(table.out)))
         work = _Work(tables, held.enter_context(_bar()))
-        for job, result in run(fn, work.jobs, workers):
+        for job, result in run(fn, work.jobs, workers, idle):
             work.take(job, result)
         work.end()
 

@@ -258,11 +258,11 @@ class LVLM(ABC):
         """
         return self.run(self.pixel_inputs(canvas), text, films=len(canvas), attentions=attentions)
 
-    def run(self, pixels: dict[str, Tensor], text: Text, *, films: int = 1, attentions: bool = False) -> Forward:
+    def run(self, pixels: dict[str, Any], text: Text, *, films: int = 1, attentions: bool = False) -> Forward:
         """`forward` on the model's own pixel arguments of that many films; differentiable with respect to them.
 
-        ``pixels`` are what `pixel_inputs` gives, ``text`` is about each of the films; ``attentions`` asks for them,
-        too.
+        ``pixels`` are what `pixel_inputs` gives, or what `looked_at` makes of it; ``text`` is about each of the films;
+        ``attentions`` asks for them, too.
         """
         arguments = dict(
             input_ids=text.input_ids.expand(films, -1),
@@ -273,24 +273,43 @@ class LVLM(ABC):
         if not attentions:
             return Forward(self.model(**arguments, **pixels).logits)
         # the vision tower by itself: its sdpa would warn that it has no weights to return, which nobody asked it for
-        seen = self.model.model.get_image_features(**pixels, return_dict=True)
+        seen = self.looked_at(pixels)
         with self.eager():
-            output = self.model(**arguments, mm_encoder_outputs={"image": seen}, output_attentions=True)
+            output = self.model(**arguments, **seen, output_attentions=True)
         return Forward(output.logits, output.attentions or ())
+
+    def looked_at(self, pixels: dict[str, Any]) -> dict[str, Any]:
+        """``pixels`` for `run` with what the vision tower makes of them, so that it need not look again; themselves,
+        where a model takes nothing else."""
+        if "mm_encoder_outputs" in pixels or not self._takes_features:
+            return pixels
+        shapes = {name: value for name, value in pixels.items() if name != "pixel_values"}  # positions depend on them
+        return {"mm_encoder_outputs": {"image": self._look([pixels])}, **shapes}
 
     def log_probs(self, canvas: Tensor, text: Text) -> Tensor:
         """Log-probability of each answer token on each canvas ``[B, h, w]``: float32 ``[B, T]``, nats, no gradient.
 
         The tokens are those of the answer in ``text``.
         """
-        targets = text.input_ids[0, text.answer]
+        return self.log_probs_each(canvas, [text])[0]
 
-        def chunk(canvas: Tensor) -> Tensor:
-            logits = self.forward(canvas, text).logits.float()
-            return logits.log_softmax(-1).gather(-1, targets.expand(len(canvas), -1)[..., None])[..., 0]
+    def log_probs_each(self, canvas: Tensor, texts: Sequence[Text]) -> list[Tensor]:
+        """`log_probs` for each of several texts about the same canvases, at which the vision tower looks once."""
+
+        def chunk(canvas: Tensor) -> list[tuple[Tensor, ...]]:
+            pixels = self.pixel_inputs(canvas)
+            if len(texts) > 1:
+                pixels = self.looked_at(pixels)
+            return list(zip(*(self._log_probs(pixels, text, len(canvas)) for text in texts), strict=True))
 
         with torch.inference_mode():
-            return torch.cat(list(self.chunked(chunk, canvas)))
+            rows = [row for done in self.chunked(chunk, canvas) for row in done]
+        return [torch.stack(of_text) for of_text in zip(*rows, strict=True)]
+
+    def _log_probs(self, pixels: dict[str, Any], text: Text, films: int) -> Tensor:
+        logits = self.run(pixels, text, films=films).logits.float()
+        targets = text.input_ids[0, text.answer]
+        return logits.log_softmax(-1).gather(-1, targets.expand(films, -1)[..., None])[..., 0]
 
     def answer(
         self,
@@ -426,13 +445,17 @@ class LVLM(ABC):
         nothing else."""
         images = [self._image(film, protocol) for film in films]
         pixels = [self.pixel_inputs(self._gray([image])) for image in images]
-        if "mm_encoder_outputs" not in inspect.signature(self.model.forward).parameters:
+        if not self._takes_features:
             return _joined(pixels, pixels[0])
         shapes = _joined(pixels, pixels[0].keys() - {"pixel_values"})  # positions depend on them
         return {"mm_encoder_outputs": {"image": self._sight(images, pixels)}, **shapes}
 
     def _look(self, pixels: Sequence[dict[str, Tensor]]) -> Any:
         return self.model.model.get_image_features(**_joined(pixels, pixels[0]), return_dict=True)
+
+    @cached_property
+    def _takes_features(self) -> bool:
+        return "mm_encoder_outputs" in inspect.signature(self.model.forward).parameters
 
     def _image_tokens(self, width: int, height: int) -> int:
         rows, columns = self.grid(width, height)

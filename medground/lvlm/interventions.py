@@ -7,6 +7,8 @@ resampling blurs the mask's border.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 Fill = str | float | Tensor  # a name of FILLS, a gray value, or the pixels to put there [h, w] or [M, h, w]
 _PIXELS = 2**24  # canvas pixels on the device at once
+_Key = tuple[int, ...]  # the tokens of a text, and how many of them are the answer
+_View = dict[_Key, list[tuple[int, int]]]  # who asks about one canvas: by text, the numbers of case and row
 _LEAST = 1e-4  # weight of the mean where no remaining pixel is near
 
 
@@ -52,17 +56,20 @@ def drops(lvlm: LVLM, film: np.ndarray, text: Text, masks: np.ndarray, fill: Fil
 def intervene(lvlm: LVLM, interventions: Sequence[Intervention]) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each case the answer tokens' log-probabilities, untouched ``[T]`` and masked ``[M, T]``, float64.
 
-    Cases that share text and canvas size go through the model together. A case costs M + 1 forwards.
+    Canvases that the same texts are asked about go through the model together. One that several cases show, as the
+    same film with the same part masked in both modes, is shown to the vision tower once. A case costs M + 1 forwards,
+    shared or not.
     """
-    results: list = [None] * len(interventions)
-    for numbers in _alike(interventions):
-        group = [interventions[number] for number in numbers]
-        parts = [lvlm.log_probs(canvases, group[0].text).double().cpu() for canvases in _variants(group)]
-        rows = torch.cat(parts).numpy()
-        ends = np.cumsum([1 + len(case.masks) for case in group])
-        for number, block in zip(numbers, np.split(rows, ends[:-1]), strict=True):
-            results[number] = block[0], block[1:]
-    return results
+    rows = [np.empty((1 + len(case.masks), len(case.text.answer))) for case in interventions]
+    for texts, views in _groups(interventions):
+        for some, canvases in _chunks(interventions, views):
+            asked = list(texts.values())
+            said = lvlm.log_probs_each(canvases, asked) if len(asked) > 1 else [lvlm.log_probs(canvases, asked[0])]
+            for key, log_probs in zip(texts, said, strict=True):
+                for view, values in zip(some, log_probs.double().cpu().numpy(), strict=True):
+                    for case, row in view[key]:
+                        rows[case][row] = values
+    return [(of_case[0], of_case[1:]) for of_case in rows]
 
 
 def canvas_masks(letterbox: Letterbox, regions: Iterable[Sequence[Box]]) -> np.ndarray:
@@ -123,26 +130,55 @@ def _kernel(size: int, sigma: float) -> Tensor:
     return torch.exp(-0.5 * ((at[:, None] - at) / sigma) ** 2) / (sigma * math.sqrt(2 * math.pi))
 
 
-def _alike(interventions: Sequence[Intervention]) -> list[list[int]]:
-    """Numbers of the cases that share a text and a canvas size."""
-    groups = defaultdict(list)
+def _groups(interventions: Sequence[Intervention]) -> Iterator[tuple[dict[_Key, Text], list[_View]]]:
+    """Texts, by their tokens, with the distinct canvases of one size that these texts are asked about."""
+    texts: dict[_Key, Text] = {}
+    views: dict[tuple, _View] = defaultdict(lambda: defaultdict(list))
     for number, case in enumerate(interventions):
-        ids, answer = case.text.input_ids, case.text.answer
-        groups[tuple(ids.flatten().tolist()), len(answer), tuple(case.canvas.shape)].append(number)
-    return list(groups.values())
+        ids = (*case.text.input_ids.flatten().tolist(), len(case.text.answer))
+        texts.setdefault(ids, case.text)
+        for row, shown in enumerate(_shown(case)):
+            views[shown][ids].append((number, row))
+    groups = defaultdict(list)
+    for (size, *_), view in views.items():
+        groups[size, tuple(view)].append(view)
+    for (_, asked), some in groups.items():
+        yield {ids: texts[ids] for ids in asked}, some
 
 
-def _variants(group: Sequence[Intervention]) -> Iterator[Tensor]:
-    """The canvases of a group, untouched then masked, case by case, in chunks ``[B, h, w]`` that fit the device."""
-    size = max(1, _PIXELS // group[0].canvas.numel())
-    waiting: list[Tensor] = []
-    for case in group:
-        waiting.append(case.canvas[None])
-        for start in range(0, len(case.masks), size):
-            masks = torch.from_numpy(case.masks[start : start + size]).to(case.canvas.device)
-            waiting.append(filled(case.canvas, masks, case.fill))
-            if sum(map(len, waiting)) >= size:
-                yield torch.cat(waiting)
-                waiting = []
-    if waiting:
-        yield torch.cat(waiting)
+def _shown(case: Intervention) -> Iterator[tuple]:
+    """What tells a case's canvases apart from others, untouched, then masked."""
+    film = tuple(case.canvas.shape), _digest(case.canvas)
+    yield film
+    shared = case.fill if not isinstance(case.fill, Tensor) else _digest(case.fill) if case.fill.ndim == 2 else None
+    for row, mask in enumerate(case.masks):
+        fill = _digest(case.fill[row]) if isinstance(case.fill, Tensor) and shared is None else shared
+        yield *film, fill, np.packbits(mask).tobytes()
+
+
+def _digest(values: Tensor) -> bytes:
+    return hashlib.sha256(values.detach().cpu().contiguous().numpy()).digest()
+
+
+def _chunks(interventions: Sequence[Intervention], views: Sequence[_View]) -> Iterator[tuple[Sequence[_View], Tensor]]:
+    """The views with their canvases ``[B, h, w]``, in chunks that fit the device."""
+    first = [next(iter(view.values()))[0] for view in views]
+    size = max(1, _PIXELS // interventions[first[0][0]].canvas.numel())
+    for start in range(0, len(views), size):
+        some = first[start : start + size]
+        drawn = [
+            _drawn(interventions[number], [row for _, row in rows])
+            for number, rows in itertools.groupby(some, key=lambda place: place[0])
+        ]
+        yield views[start : start + size], torch.cat(drawn)
+
+
+def _drawn(case: Intervention, rows: Sequence[int]) -> Tensor:
+    """Canvases of a case ``[B, h, w]``: row 0 is untouched, row k + 1 is masked by mask k."""
+    whole = [case.canvas[None]] * rows.count(0)  # first, where it is there at all
+    masks = [row - 1 for row in rows if row]
+    if not masks:
+        return torch.cat(whole)
+    fill = case.fill[masks] if isinstance(case.fill, Tensor) and case.fill.ndim == 3 else case.fill
+    hidden = torch.from_numpy(case.masks[masks]).to(case.canvas.device)
+    return torch.cat([*whole, filled(case.canvas, hidden, fill)])

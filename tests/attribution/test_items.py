@@ -26,9 +26,9 @@ ROOT = Path(__file__).parents[2]
 QUESTION = "Is there evidence of cardiomegaly in the image? Answer directly with yes or no without any explanation."
 
 
-def case(index, kept=True, model="tiny", answer="Yes."):
+def case(index, kept=True, model="tiny", answer="Yes.", mode="direct"):
     return {
-        "case_id": records.case_id(model, "direct", "s", index), "model": model, "mode": "direct", "source": "s",
+        "case_id": records.case_id(model, mode, "s", index), "model": model, "mode": mode, "source": "s",
         "index": index, "patient_id": "p", "split": "dev", "finding": "cardiomegaly", "control": "honest",
         "question": QUESTION, "answer": answer, "right": True, "seeds": 1, "flipped": 1, "stayed_removed": 1,
         "stayed_normal": 1, "passed": int(kept), "kept": kept, "reason": "kept" if kept else "not flipped",
@@ -65,20 +65,25 @@ def repository(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_kept_cases_of_one_prompt_stand_together(repository):
-    assert [row["case_id"] for row in kept_cases("tiny")] == ["tiny/direct/s/2", "tiny/direct/s/0", "tiny/direct/s/3"]
+def test_kept_cases_of_one_finding_and_film_stand_together(repository):
+    assert [row["case_id"] for row in kept_cases("tiny")] == ["tiny/direct/s/0", "tiny/direct/s/2", "tiny/direct/s/3"]
+    other = [case(0, mode="reasoning") | {"question": "q"}, case(1) | {"finding": "a finding before"}]
+    table = repository / "data/cases/cases.parquet"
+    records.write_table([*records.read_rows(table, records.CASES), *other], records.CASES, table)
+    modes = [(row["index"], row["mode"]) for row in kept_cases("tiny")]
+    assert modes == [(1, "direct"), (0, "direct"), (0, "reasoning"), (2, "direct"), (3, "direct")]
     with pytest.raises(MedgroundError, match=r"no case of model 'nosuch'; it has: other, tiny"):
         kept_cases("nosuch")
 
 
 def test_items_carry_film_words_and_concepts(repository):
-    item = Items(Path("."), "concepts")(kept_cases("tiny")[1])
+    item = Items(Path("."), "concepts")(kept_cases("tiny")[0])
     assert item.film.shape == (60, 50) and item.film.dtype == np.uint8
     assert (item.prompt, item.answer, item.finding) == (QUESTION, "Yes.", "cardiomegaly")
     assert item.concepts == (("left lung", (25, 0, 50, 60)), ("right lung", (0, 0, 25, 60)))
-    plain = Items(Path("."))(kept_cases("tiny")[1])
+    plain = Items(Path("."))(kept_cases("tiny")[0])
     assert plain.concepts == () and plain.normal is None and item.normal is None
-    assert Items(Path("."), normal=True)(kept_cases("tiny")[1]).normal.shape == (60, 50)
+    assert Items(Path("."), normal=True)(kept_cases("tiny")[0]).normal.shape == (60, 50)
 
 
 def test_missing_rows_are_named(repository):

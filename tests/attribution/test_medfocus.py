@@ -15,7 +15,7 @@ from medground.attribution.builtin.medfocus import explain, medfocus
 from medground.attribution.candidates import PAIRS, regions
 from medground.attribution.exchange import Film, components, log_odds, native_boxes
 from medground.errors import MedgroundError
-from medground.geometry import Letterbox
+from medground.geometry import Letterbox, fill
 from medground.lvlm.base import Text
 from medground.scoring import box_metrics
 
@@ -274,7 +274,8 @@ def test_labels_of_regions_are_answered_with_the_region_and_the_evidence_first(i
 
 def test_forwards_are_counted(item):
     lvlm = Logical(RULES["both"])
-    found = medfocus(lvlm, [item, item])
+    other = replace(item, film=np.where(item.film > 100, item.film - 1, item.film))  # of equal ones, passes are shared
+    found = medfocus(lvlm, [item, other])
     assert sum(one.forwards for one in found) == lvlm.forwards
 
 
@@ -305,6 +306,41 @@ def test_components_leave_out_crumbs():
     mask[:10, :10], mask[15, 15] = True, True
     assert [int(part.sum()) for part in components(mask, 0.1)] == [100]
     assert native_boxes(mask, Letterbox.stretch(40, 40, 20, 20), 0.1) == [(0, 0, 20, 20)]
+
+
+def test_boxes_follow_a_line_and_leave_a_filled_shape_whole():
+    frame = Letterbox.stretch(80, 80, 40, 40)
+    diagonal = np.abs(np.subtract.outer(np.arange(40), np.arange(40))) < 2
+    boxes = native_boxes(diagonal, frame, 0.1)
+    assert len(boxes) == 4 and max(max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes) <= 24
+    assert fill(boxes, 80, 80).mean() < 0.3 and fill(boxes, 80, 80)[np.kron(diagonal, np.ones((2, 2), bool))].all()
+    rows, columns = np.mgrid[:40, :40] - 19.5
+    assert native_boxes(np.hypot(rows, columns) < 15, frame, 0.1) == [(10, 10, 70, 70)]
+
+
+def test_the_thing_itself_is_named_and_not_as_much_of_it_as_suffices(item, monkeypatch):
+    """A wire whose middle a map points at, and the model reads nothing else of it."""
+    film, wire, middle = item.film.copy(), (slice(10, 90), slice(94, 98)), (slice(40, 60), slice(94, 98))
+    film[wire] = 200
+    heat = np.zeros((50, 50))
+    heat[20:30, 47:49] = 1
+
+    class Pointing:
+        needs, passes = frozenset({"model"}), {"forward": 1}
+
+        def attribute(self, lvlm, items):
+            return [Attribution(item.case_id, heat, (0.0, 0.0, 100.0, 100.0)) for item in items]
+
+    class Middle(Logical):
+        def log_probs(self, canvas, text):
+            there = (canvas[:, middle[0], middle[1]].mean((1, 2)) / (200 / 255)).clamp(0, 1)
+            return torch.stack([GONE + (SURE - GONE) * there, torch.full_like(there, SURE)], 1)
+
+    monkeypatch.setattr(module, "method", lambda name: Pointing())
+    found = explain(Middle(None), [replace(item, film=film)], sources=("pointing",))[0]
+    assert found.tests.carriers()[0].part.source == "level"  # the smaller, the better
+    assert [some.part.source for some in found.evidence] == ["mark"]
+    assert found.evidence[0].part.mask[wire].all()
 
 
 def test_pairs_are_candidates_where_both_sides_were_found():

@@ -76,6 +76,39 @@ def test_chunks_do_not_change_the_result(monkeypatch):
     assert max(lvlm.batches) < 12 and sum(lvlm.batches) == 24
 
 
+def test_what_several_cases_show_is_looked_at_once_and_answered_as_if_alone(lvlm, monkeypatch):
+    """Both modes of a film share its untouched canvas and two masks; another film and a third mask are their own."""
+    canvases = lvlm.canvas([film(3, 60, 50), film(4, 60, 50)])
+    texts = [lvlm.text(WORDS[0], answer, 50, 60) for answer in WORDS[1:]]
+    boxes = [[(5, 5, 25, 30)], [(20, 10, 45, 55)], [(0, 0, 50, 20)]]
+    masks = canvas_masks(lvlm.letterbox(50, 60), boxes)
+    fills = torch.rand(2, *canvases.shape[1:])
+    cases = [
+        Intervention(canvases[0], texts[0], masks),
+        Intervention(canvases[0].clone(), texts[1], masks[:2]),
+        Intervention(canvases[1], texts[1], masks[1:]),
+        Intervention(canvases[0], texts[0], masks[:2], fills),
+        Intervention(canvases[0], texts[1], masks[:2], fills.flip(0)),
+    ]
+    looks = []
+    tower = lvlm.model.model.get_image_features
+    monkeypatch.setattr(
+        lvlm.model.model, "get_image_features", lambda *a, **k: looks.append(_films(lvlm, *a, **k)) or tower(*a, **k)
+    )
+    together, once = intervene(lvlm, cases), sum(looks)
+    looks.clear()
+    alone = [intervene(lvlm, [case])[0] for case in cases]
+    assert sum(looks) == sum(1 + len(case.masks) for case in cases) == 16
+    assert once == 4 + 3 + 4  # the first film and its masks; the second with its own; fills that differ by mask
+    for (original, masked), (own, own_masked) in zip(together, alone, strict=True):
+        assert np.allclose(original, own, atol=1e-5) and np.allclose(masked, own_masked, atol=1e-5)
+    assert np.abs(together[3][1] - together[0][1][:2]).max() > 1e-3
+
+
+def _films(lvlm, pixel_values, image_grid_thw=None, **_):
+    return len(pixel_values) if image_grid_thw is None else len(image_grid_thw)
+
+
 def test_equals_masking_the_film_itself(lvlm):
     """On a film of canvas size the two are the same pixels; otherwise they differ only along the mask's border."""
     size = lvlm.letterbox(120, 120)

@@ -123,7 +123,7 @@ def explain(lvlm: LVLM, items: Sequence[Item], sources: Sequence[str], plain_gri
     ask_alone(lvlm, films, tests, [_worth_asking(done) for done in tests])
     ask_alone(lvlm, films, tests, [[] if done.carriers() else _places(done) for done in tests])
     pairs = [_coalitions(done) for done in tests]
-    pieces = [[piece for best in done.carriers()[:1] for piece in candidates.split(best)] for done in tests]
+    pieces = [candidates.split(best) if (best := done.best()) else [] for done in tests]
     unions = [[union for *_, union in some] for some in pairs]
     ask_without(lvlm, films, tests, [a + b for a, b in zip(pieces, unions, strict=True)])
     ask_alone(lvlm, films, tests, [[s for s in done.tested if s.part.source in _SECOND] for done in tests])
@@ -154,22 +154,21 @@ def _places(done: Tests) -> list[Tested]:
 
 def _coalitions(done: Tests) -> list[tuple[Tested, Tested, Part]]:
     """Pairs of places that may carry the answer between them: both only necessary, or both only sufficient."""
-    most, places, carriers = done.most, _places(done), done.carriers()
+    most, places, best = done.most, _places(done), done.best()
     necessary = [some for some in places if some.necessary(most) and not some.sufficient(most)]
     sufficient = [some for some in places if some.sufficient(most) and not some.necessary(most)]
-    within = carriers[0].share if carriers else LOCAL
+    within = best.share if best else LOCAL
     return candidates.unions(necessary, within) + candidates.unions(sufficient, within)
 
 
 def _conclude(film: Film, done: Tests, pairs: Sequence[tuple[Tested, Tested, Part]]) -> Explanation:
     concepts = [some for some in done.tested if some.part.source in ("concept", "pair")]
     concepts.sort(key=lambda some: -some.effect)
-    carriers = done.carriers()
-    if not carriers and (needed := done.needed()):
-        return Explanation("several", [needed], True, None, concepts, done, film.letterbox)
-    if not carriers:
-        return Explanation("not local", [], None, None, concepts, done, film.letterbox)
-    members, together = _members(film, done, carriers[0], pairs)
+    if not (best := done.best()):
+        needed = done.needed()
+        verdict, members = ("several", [needed]) if needed else ("not local", [])
+        return Explanation(verdict, members, True if needed else None, None, concepts, done, film.letterbox)
+    members, together = _members(film, done, best, pairs)
     if len(members) > 1:
         return Explanation("several", members, together, None, concepts, done, film.letterbox)
     carrying = [some for some in concepts if some.carries(done.most)]
