@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -23,17 +23,21 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from scipy.spatial import Delaunay
 
 from medground import charts, params, records
+from medground.anatomy import Locator, References
+from medground.anatomy.registration import SIDE
 from medground.attribution import Item, candidates, exchange
 from medground.attribution.builtin.medfocus import OUTPUTS, Explanation, explain
+from medground.attribution.exchange import Film, Part
 from medground.attribution.items import Items
 from medground.editing.radedit import PROMPTS, RadEdit, Sheet, seed_of
 from medground.errors import MedgroundError, friendly
-from medground.geometry import Box, area, intersect
+from medground.geometry import Box, Letterbox, area, intersect
 from medground.images import read_film
 from medground.lvlm import load_lvlm
-from medground.lvlm.interventions import FILLS
+from medground.lvlm.interventions import FILLS, canvas_masks
 from medground.lvlm.prompts import MODES
 from medground.scoring import box_metrics, score_case
 from medground.scoring.tables import paired
@@ -75,6 +79,7 @@ SEARCHES = (
     "boxes that the model prints, too", "levels of LRP, too", "anatomy and a plain grid",
     "all of these and a grid, both questions of every part",
 )  # fmt: skip
+_anatomy = candidates.anatomy  # as shipped, whatever a variant puts in its place
 WORTH_ASKING = "builtin.medfocus._worth_asking"
 
 
@@ -92,6 +97,10 @@ def variants() -> Iterator[Variant]:
     yield "all of these and a grid, both questions of every part", _same, everything, {WORTH_ASKING: lambda t: t.tested}
     yield "no part named that does not suffice", _same, {}, {"exchange.Tests.needed": lambda tests: None}
     yield "levels alone, no anatomy", _without_concepts, {}, {}
+    yield "concepts by their shapes, not by their boxes", _same, {}, {"candidates.anatomy": _shaped}
+    yield "thirds of either lung, too", _same, {}, {"candidates.anatomy": _with_thirds}
+    yield "marks as large as suffices", _same, {}, {"exchange.Tests.best": lambda t: next(iter(t.carriers()), None)}
+    yield "boxes that do not follow lines", _same, {}, {"exchange.CUTS": 0}
     yield "half of the levels", _same, {}, {"candidates.LEVELS": candidates.LEVELS[::2]}
     yield "filled from the patient's twin (upper bound)", _twin, {}, {}
     yield "filled by RadEdit, which repaints the film", _repainted, {}, {}
@@ -141,7 +150,7 @@ def of_one(job: tuple[str, list[str], str, int, str]) -> dict[str, list[Outcome]
             for constant, value in constants.items():
                 changed.enter_context(patch(f"medground.attribution.{constant}", value))
             found = explain(lvlm, [change(case.item, case) for case in chosen], **{"sources": SOURCES, **settings})
-        outcomes[name] = [_light(one) for one in map(outcome, chosen, found)]
+            outcomes[name] = [_light(one) for one in map(outcome, chosen, found)]
     return outcomes
 
 
@@ -301,6 +310,52 @@ def _blurred(item: Item, case: Case) -> Item:
     film = torch.from_numpy(item.film.astype(np.float32) / 255)
     blurred = FILLS["blur"](film, torch.zeros_like(film, dtype=torch.bool)[None])
     return replace(item, normal=(blurred.numpy() * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def _with_thirds(film: Film, concepts: Sequence[tuple[str, Box]]) -> list[Part]:
+    """The parts of anatomy, and the upper, middle and lower third of each lung."""
+    lungs = [(name, box) for name, box in concepts if name in candidates.PAIRS["both lungs"]]
+    thirds = [
+        (f"{name}, third {n + 1}", [(x1, y1 + n * (y2 - y1) / 3, x2, y1 + (n + 1) * (y2 - y1) / 3)])
+        for name, (x1, y1, x2, y2) in lungs
+        for n in range(3)
+    ]
+    masks = canvas_masks(film.letterbox, [boxes for _, boxes in thirds])
+    return _anatomy(film, concepts) + [Part(name, "third", mask) for (name, _), mask in zip(thirds, masks, strict=True)]
+
+
+def _shaped(film: Film, concepts: Sequence[tuple[str, Box]]) -> list[Part]:
+    """The parts of anatomy with the convex shapes that most of the references most like the film give them."""
+    y1, y2, x1, x2 = _inside(film)
+    crop = (film.canvas[y1:y2, x1:x2] * 255).round().to(torch.uint8).cpu().numpy()
+    square, locator = Letterbox.fit(x2 - x1, y2 - y1, SIDE), _locator()
+    contrast = locator.how.contrast(square.apply(crop))
+    warp = locator.atlas.template.register(contrast)
+    alike = locator.atlas.alike(contrast, warp)
+    rows, columns = np.mgrid[: y2 - y1, : x2 - x1] + 0.5
+    left, top, right, bottom = square.to_canvas((0.0, 0.0, float(x2 - x1), float(y2 - y1)))
+    at = np.stack([top + rows * (bottom - top) / (y2 - y1), left + columns * (right - left) / (x2 - x1)], -1)
+    shapes: dict[str, np.ndarray] = {}
+    for name in dict(concepts):
+        concept = locator.references.concepts.index(name)
+        outlines = [warp(locator.atlas.outlines[number][concept]) for number in alike]
+        votes = sum(Delaunay((o + 1) * SIDE / 2).find_simplex(at) >= 0 for o in outlines if len(o) > 2)
+        shapes[name] = np.zeros_like(film.inside)
+        shapes[name][y1:y2, x1:x2] = 2 * votes > len(alike)
+    masks = {name: np.any([shapes[side] for side in candidates.PAIRS.get(name, (name,))], 0)
+             for name, _ in candidates.regions(concepts)}  # fmt: skip
+    parts = [replace(part, mask=masks[part.name]) for part in _anatomy(film, concepts) if part.name in masks]
+    return [*parts, Part(candidates.ELSEWHERE, "elsewhere", film.inside & ~np.any(list(shapes.values()), 0))]
+
+
+def _inside(film: Film) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(film.inside.any(1)), np.flatnonzero(film.inside.any(0))
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+@cache
+def _locator() -> Locator:
+    return Locator(References.read(Path("data/references/references.parquet")))
 
 
 def _without_concepts(item: Item, case: Case) -> Item:

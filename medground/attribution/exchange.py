@@ -238,25 +238,30 @@ def native_boxes(mask: np.ndarray, letterbox: Letterbox, least: float) -> list[B
     """Tight boxes of the components of a canvas mask, in native pixels, the largest component first.
 
     A component that fills less than `FILLED` of its box, as a line does, is cut across the longer side of it into
-    halves, each of which has boxes in the same way, at most `CUTS` times.
+    halves, each of which has boxes in the same way, at most `CUTS` times; what is filled best comes first.
     """
-    return [letterbox.to_native(box) for part in components(mask, least) for box in _tight(part, CUTS)]
+    boxes = []
+    for part in components(mask, least):
+        pieces = sorted(_tight(part, CUTS), key=lambda piece: -piece[0])
+        boxes += [letterbox.to_native(box) for _, box in pieces]
+    return boxes
 
 
-def _tight(mask: np.ndarray, cuts: int) -> list[Box]:
-    """Half-open boxes around the pixels of a mask, in their order down or across."""
+def _tight(mask: np.ndarray, cuts: int) -> list[tuple[float, Box]]:
+    """Half-open boxes around the pixels of a mask, with the share of each that they fill."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not rows.size:
         return []
     y1, y2, x1, x2 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    if not cuts or mask.sum() >= FILLED * (y2 - y1) * (x2 - x1):
-        return [(float(x1), float(y1), float(x2), float(y2))]
+    filled = float(mask[y1:y2, x1:x2].mean())
+    if not cuts or filled >= FILLED:
+        return [(filled, (float(x1), float(y1), float(x2), float(y2)))]
     halves = mask.copy(), mask.copy()
     if y2 - y1 >= x2 - x1:
         halves[0][(y1 + y2) // 2 :], halves[1][: (y1 + y2) // 2] = False, False
     else:
         halves[0][:, (x1 + x2) // 2 :], halves[1][:, : (x1 + x2) // 2] = False, False
-    return [box for half in halves for box in _tight(half, cuts - 1)]
+    return [piece for half in halves for piece in _tight(half, cuts - 1)]
 
 
 def _key(mask: np.ndarray) -> bytes:

@@ -157,7 +157,7 @@ def _shown(case: Intervention) -> Iterator[tuple]:
 
 
 def _digest(values: Tensor) -> bytes:
-    return hashlib.sha256(values.detach().cpu().contiguous().numpy()).digest()
+    return hashlib.sha256(values.detach().cpu().numpy().tobytes()).digest()
 
 
 def _chunks(interventions: Sequence[Intervention], views: Sequence[_View]) -> Iterator[tuple[Sequence[_View], Tensor]]:

@@ -314,6 +314,8 @@ def test_boxes_follow_a_line_and_leave_a_filled_shape_whole():
     boxes = native_boxes(diagonal, frame, 0.1)
     assert len(boxes) == 4 and max(max(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes) <= 24
     assert fill(boxes, 80, 80).mean() < 0.3 and fill(boxes, 80, 80)[np.kron(diagonal, np.ones((2, 2), bool))].all()
+    diagonal[30:, 26:] = True  # now best filled at its end
+    assert native_boxes(diagonal, frame, 0.1)[0][3] == 80
     rows, columns = np.mgrid[:40, :40] - 19.5
     assert native_boxes(np.hypot(rows, columns) < 15, frame, 0.1) == [(10, 10, 70, 70)]
 
