@@ -120,14 +120,17 @@ def _connected(place: Path) -> socket.socket:
 
 
 def _key(threads: int, preload: Sequence[str]) -> str:
-    """Names the hosts that are as good as one of this process's own: same interpreter, packages, variables, rights."""
+    """Names the hosts that are as good as one of this process's own: same interpreter, packages, variables, rights.
+
+    Where a stage runs does not matter: a worker imports what is there by itself.
+    """
     passing = {*_PASSING, *THREADS}
     environment = {k: v for k, v in os.environ.items() if k not in passing and not k.startswith("DVC_")}
     packages = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
     changed = [Path(folder).stat().st_mtime_ns for folder in packages if Path(folder).is_dir()]
-    cores = sorted(os.sched_getaffinity(0))
-    told = [sys.executable, sys.version, sys.path, packages, changed, environment, threads, cores, os.nice(0)]
-    return hashlib.sha256(json.dumps([told, list(preload), __file__]).encode()).hexdigest()[:24]
+    cores, paths = sorted(os.sched_getaffinity(0)), [path for path in sys.path if path not in ("", os.getcwd())]
+    told = [sys.executable, sys.version, paths, packages, changed, environment, threads, cores, os.nice(0)]
+    return hashlib.sha256(json.dumps([told, list(preload), Path(__file__).read_text()]).encode()).hexdigest()[:24]
 
 
 def host(place: Path, idle: float, preload: Sequence[str]) -> None:
@@ -137,6 +140,7 @@ def host(place: Path, idle: float, preload: Sequence[str]) -> None:
             import_module(module)
     for module in [name for name in sys.modules if name.partition(".")[0] == "medground"]:
         del sys.modules[module]
+    os.chdir("/")  # so that no folder is in use for longer than its stages
     gc.collect()
     gc.freeze()  # collecting in a worker would copy every page
     place.unlink(missing_ok=True)  # of a host that was killed
