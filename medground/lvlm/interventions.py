@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Fill = str | float | Tensor  # a name of FILLS, a gray value, or the pixels to put there [h, w] or [M, h, w]
 _PIXELS = 2**24  # canvas pixels on the device at once
-_Key = tuple[int, ...]  # the tokens of a text, and how many of them are the answer
+_Key = tuple[int, ...]  # of a text: its tokens, how many of them are the answer, and the size of what it is about
 _View = dict[_Key, list[tuple[int, int]]]  # who asks about one canvas: by text, the numbers of case and row
 _LEAST = 1e-4  # weight of the mean where no remaining pixel is near
 
@@ -135,15 +135,15 @@ def _groups(interventions: Sequence[Intervention]) -> Iterator[tuple[dict[_Key, 
     texts: dict[_Key, Text] = {}
     views: dict[tuple, _View] = defaultdict(lambda: defaultdict(list))
     for number, case in enumerate(interventions):
-        ids = (*case.text.input_ids.flatten().tolist(), len(case.text.answer))
-        texts.setdefault(ids, case.text)
+        key = (*case.text.input_ids.flatten().tolist(), len(case.text.answer), *case.canvas.shape)
+        texts.setdefault(key, case.text)
         for row, shown in enumerate(_shown(case)):
-            views[shown][ids].append((number, row))
+            views[shown][key].append((number, row))
     groups = defaultdict(list)
     for (size, *_), view in views.items():
         groups[size, tuple(view)].append(view)
     for (_, asked), some in groups.items():
-        yield {ids: texts[ids] for ids in asked}, some
+        yield {key: texts[key] for key in asked}, some
 
 
 def _shown(case: Intervention) -> Iterator[tuple]:

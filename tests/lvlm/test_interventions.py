@@ -105,6 +105,19 @@ def test_what_several_cases_show_is_looked_at_once_and_answered_as_if_alone(lvlm
     assert np.abs(together[3][1] - together[0][1][:2]).max() > 1e-3
 
 
+def test_films_of_as_many_tokens_in_another_shape_keep_their_own_text(lvlm):
+    """Upright and across: the same tokens, which stand for other places."""
+    cases = []
+    for number, (height, width) in enumerate([(84, 56), (56, 84)]):
+        text = lvlm.text(WORDS[0], WORDS[1], width, height)
+        masks = canvas_masks(lvlm.letterbox(width, height), [[(5, 5, 40, 40)]])
+        cases.append(Intervention(lvlm.canvas([film(number, height, width)])[0], text, masks))
+    assert torch.equal(cases[0].text.input_ids, cases[1].text.input_ids)
+    alone = [intervene(lvlm, [case])[0] for case in cases]
+    for (original, masked), (own, own_masked) in zip(intervene(lvlm, cases), alone, strict=True):
+        assert np.allclose(original, own, atol=1e-5) and np.allclose(masked, own_masked, atol=1e-5)
+
+
 def _films(lvlm, pixel_values, image_grid_thw=None, **_):
     return len(pixel_values) if image_grid_thw is None else len(image_grid_thw)
 
