@@ -11,7 +11,6 @@ Where no host can be had, workers start cold, with the same results.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import hashlib
 import json
@@ -33,6 +32,8 @@ from importlib import import_module
 from multiprocessing import spawn
 from multiprocessing.connection import Connection
 from pathlib import Path
+
+from filelock import FileLock
 
 PRELOADED = ("medground.lvlm.registry", "medground.lvlm.families.gemma3", "medground.lvlm.families.qwen2_5_vl")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -91,8 +92,7 @@ def _reached(threads: int, idle: float, preload: Sequence[str]) -> socket.socket
     place = folder / f"{_key(threads, preload)}.sock"
     if len(os.fsencode(place)) > _LONGEST:
         raise OSError(f"{place} is too long a name for a socket")
-    with open(place.with_suffix(".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one starts it, the others wait
+    with FileLock(place.with_suffix(".lock")):  # one starts it, the others wait
         with suppress(OSError):
             return _connected(place)
         host = subprocess.Popen(

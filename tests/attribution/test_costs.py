@@ -15,7 +15,7 @@ METHODS = "medground.attribution.builtin."
 
 
 def modules(name, model="phantom-gemma3"):
-    return code.closure(attribute._modules(by_entry(name), model))
+    return code.closure(attribute._modules(by_entry(name), attribute._family(model)))
 
 
 @pytest.fixture(scope="module")

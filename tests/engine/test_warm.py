@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -41,14 +42,15 @@ VERSION = 1
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """A folder with a stage in it; hosts that it starts are there, and are ended in the end."""
-    (tmp_path / "stage.py").write_text(STAGE)
-    (tmp_path / "work.py").write_text(WORK)
-    yield tmp_path
-    for pid in hosts(tmp_path):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+def folder():
+    """A folder with a short name, as sockets want it, and a stage in it; its hosts are there, and end with the test."""
+    with tempfile.TemporaryDirectory(prefix="warm") as made:
+        (Path(made) / "stage.py").write_text(STAGE)
+        (Path(made) / "work.py").write_text(WORK)
+        yield Path(made)
+        for pid in hosts(Path(made)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def hosts(folder: Path) -> list[int]:
