@@ -34,7 +34,7 @@ from medground.attribution.exchange import Film, Part
 from medground.attribution.items import Items
 from medground.editing.radedit import PROMPTS, RadEdit, Sheet, seed_of
 from medground.errors import MedgroundError, friendly
-from medground.geometry import Box, Letterbox, area, intersect
+from medground.geometry import Box, Letterbox, area, box_of, intersect
 from medground.images import read_film
 from medground.lvlm import load_lvlm
 from medground.lvlm.interventions import FILLS, canvas_masks
@@ -326,7 +326,7 @@ def _with_thirds(film: Film, concepts: Sequence[tuple[str, Box]]) -> list[Part]:
 
 def _shaped(film: Film, concepts: Sequence[tuple[str, Box]]) -> list[Part]:
     """The parts of anatomy with the convex shapes that most of the references most like the film give them."""
-    y1, y2, x1, x2 = _inside(film)
+    x1, y1, x2, y2 = map(int, box_of(film.inside) or (0, 0, 0, 0))
     crop = (film.canvas[y1:y2, x1:x2] * 255).round().to(torch.uint8).cpu().numpy()
     square, locator = Letterbox.fit(x2 - x1, y2 - y1, SIDE), _locator()
     contrast = locator.how.contrast(square.apply(crop))
@@ -346,11 +346,6 @@ def _shaped(film: Film, concepts: Sequence[tuple[str, Box]]) -> list[Part]:
              for name, _ in candidates.regions(concepts)}  # fmt: skip
     parts = [replace(part, mask=masks[part.name]) for part in _anatomy(film, concepts) if part.name in masks]
     return [*parts, Part(candidates.ELSEWHERE, "elsewhere", film.inside & ~np.any(list(shapes.values()), 0))]
-
-
-def _inside(film: Film) -> tuple[int, int, int, int]:
-    rows, columns = np.flatnonzero(film.inside.any(1)), np.flatnonzero(film.inside.any(0))
-    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
 @cache
