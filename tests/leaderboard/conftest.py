@@ -20,3 +20,9 @@ def root(tree, monkeypatch) -> Path:
     """The same as what the app shows."""
     monkeypatch.setenv("MEDGROUND_ROOT", str(tree))
     return tree
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """A page that is run in this process leaves itself as its main module, which any worker would then run again."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
