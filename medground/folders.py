@@ -1,7 +1,8 @@
 """Folders that a command makes: written beside their place, then swapped in; what somebody else made is never touched.
 
 A folder that was made here holds ``.medground``, which names the command and lists the files. Such a folder may be made
-again; an absent or empty one may be made; anything else is refused before any work is done.
+again; an absent or empty one may be made; anything else is refused before any work is done. `private` is the one for
+what processes of one user tell each other.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +45,24 @@ def rebuilt(out: Path | str, command: str) -> Iterator[Path]:
             raise MedgroundError(f"{out} cannot be written ({error.strerror}); make room and run again") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def private() -> Path:
+    """A folder for temporary files of this user's, made where it is absent: nobody else can read or write it.
+
+    Raises MedgroundError where it cannot be made, or is somebody else's or open to others.
+    """
+    who = os.getuid() if hasattr(os, "getuid") else "user"
+    folder = Path(tempfile.gettempdir()) / f"medground-{who}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        about = folder.lstat()
+    except OSError as error:
+        raise MedgroundError(f"{folder} cannot be made ({error.strerror}); set TMPDIR to a folder of yours") from None
+    others = hasattr(os, "getuid") and (about.st_uid != who or about.st_mode & 0o077)
+    if others or not stat.S_ISDIR(about.st_mode):
+        raise MedgroundError(f"{folder} is not a folder of this user alone; set TMPDIR to a folder of yours")
+    return folder
 
 
 def check(out: Path | str, command: str) -> Path:

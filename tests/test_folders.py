@@ -121,3 +121,22 @@ def test_the_old_folder_is_back_where_the_swap_fails(tmp_path, monkeypatch):
     with pytest.raises(MedgroundError, match="Input/output error"):
         make(tmp_path / "out", a="2")
     assert (tmp_path / "out/a").read_text() == "1" and os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs the users of a Unix system")
+def test_the_private_folder_is_this_users_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders.tempfile, "tempdir", str(tmp_path))
+    made = folders.private()
+    assert made.parent == tmp_path and made.stat().st_mode & 0o777 == 0o700 and folders.private() == made
+    made.chmod(0o755)
+    with pytest.raises(MedgroundError, match="not a folder of this user alone; set TMPDIR"):
+        folders.private()
+    made.chmod(0o700)
+    made.rename(tmp_path / "elsewhere")
+    made.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(MedgroundError, match="not a folder of this user alone"):
+        folders.private()
+    made.unlink()
+    made.write_text("a file")
+    with pytest.raises(MedgroundError, match="cannot be made"):
+        folders.private()

@@ -5,7 +5,7 @@ A source only proposes. Every part is judged by exchange, so a bad source costs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,12 +54,10 @@ def regions(concepts: Sequence[tuple[str, Box]]) -> list[tuple[str, tuple[Box, .
 
 def anatomy(film: Film, concepts: Sequence[tuple[str, Box]]) -> list[Part]:
     """The concepts, the pairs, and everything that no concept covers."""
-    from ..lvlm.interventions import canvas_masks  # imports torch
-
     if not concepts:
         return []
     named = regions(concepts)
-    masks = canvas_masks(film.letterbox, [boxes for _, boxes in named])
+    masks = _filled(film, [boxes for _, boxes in named])
     parts = [
         Part(name, "pair" if name in PAIRS else "concept", mask) for (name, _), mask in zip(named, masks, strict=True)
     ]
@@ -86,14 +84,13 @@ def marks(film: Film) -> list[Part]:
 
 def proposed(film: Film, found: Attribution, source: str) -> list[Part]:
     """What a method points at: nested levels of its map, or its first boxes, one by one and together; as many parts."""
-    return _levels(film, found, source) if found.grid is not None else _pointed(film, found, source)
-
-
-def _levels(film: Film, found: Attribution, source: str) -> list[Part]:
-    """The hottest `LEVELS` of the positive values of a map; none of a map without any."""
     if found.grid is None or found.extent is None:
-        return []
-    heat = _on_canvas(np.asarray(found.grid, np.float64), film, found.extent)
+        return _pointed(film, found.boxes or [], source)
+    return _levels(film, _on_canvas(np.asarray(found.grid, np.float64), film, found.extent), source)
+
+
+def _levels(film: Film, heat: np.ndarray, source: str) -> list[Part]:
+    """The hottest `LEVELS` of the positive values of a map on the canvas; none of a map without any."""
     hot = np.sort(heat[film.inside & (heat > 0) & np.isfinite(heat)])[::-1]
     area, parts = int(film.inside.sum()), []
     for share in LEVELS:
@@ -103,15 +100,12 @@ def _levels(film: Film, found: Attribution, source: str) -> list[Part]:
     return parts
 
 
-def _pointed(film: Film, found: Attribution, source: str) -> list[Part]:
-    from ..lvlm.interventions import canvas_masks  # imports torch
-
-    boxes = list(found.boxes or [])[: len(LEVELS) - 1]
-    named = {f"{source}, box {number}": [box] for number, box in enumerate(boxes, 1)}
-    if len(boxes) > 1:
-        named[f"{source}, all boxes"] = boxes
-    masks = canvas_masks(film.letterbox, named.values())
-    return [Part(name, "box", mask) for name, mask in zip(named, masks, strict=True)]
+def _pointed(film: Film, boxes: Sequence[Box], source: str) -> list[Part]:
+    first = boxes[: len(LEVELS) - 1]
+    named = {f"{source}, box {number}": [box] for number, box in enumerate(first, 1)}
+    if len(first) > 1:
+        named[f"{source}, all boxes"] = list(first)
+    return [Part(name, "box", mask) for name, mask in zip(named, _filled(film, named.values()), strict=True)]
 
 
 def cells(film: Film) -> list[Part]:
@@ -153,6 +147,13 @@ def unions(partial: Sequence[Tested], most: float) -> list[tuple[Tested, Tested,
 def outline(name: str, concepts: Sequence[tuple[str, Box]]) -> Box:
     """The native box around a concept or a pair."""
     return hull(dict(regions(concepts))[name])
+
+
+def _filled(film: Film, boxes: Iterable[Sequence[Box]]) -> np.ndarray:
+    """Canvas masks of native boxes, bool ``[n, h, w]``."""
+    from ..lvlm.interventions import canvas_masks  # imports torch
+
+    return canvas_masks(film.letterbox, boxes)
 
 
 def _on_canvas(grid: np.ndarray, film: Film, extent: Box) -> np.ndarray:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
-from ..geometry import Box, Letterbox
+from ..geometry import Box, Letterbox, box_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -249,13 +249,12 @@ def native_boxes(mask: np.ndarray, letterbox: Letterbox, least: float) -> list[B
 
 def _tight(mask: np.ndarray, cuts: int) -> list[tuple[float, Box]]:
     """Half-open boxes around the pixels of a mask, with the share of each that they fill."""
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    if not rows.size:
+    if not (box := box_of(mask)):
         return []
-    y1, y2, x1, x2 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    x1, y1, x2, y2 = map(int, box)
     filled = float(mask[y1:y2, x1:x2].mean())
     if not cuts or filled >= FILLED:
-        return [(filled, (float(x1), float(y1), float(x2), float(y2)))]
+        return [(filled, box)]
     halves = mask.copy(), mask.copy()
     if y2 - y1 >= x2 - x1:
         halves[0][(y1 + y2) // 2 :], halves[1][: (y1 + y2) // 2] = False, False

@@ -19,11 +19,9 @@ import pickle
 import select
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 import traceback
 from collections.abc import Sequence
@@ -34,6 +32,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from filelock import FileLock
+
+from ..errors import MedgroundError
+from ..folders import private
 
 PRELOADED = ("medground.lvlm.registry", "medground.lvlm.families.gemma3", "medground.lvlm.families.qwen2_5_vl")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -77,19 +78,14 @@ def fork(
         lifeline.settimeout(_ANSWER)
         if lifeline.recv(1):
             return Warm(lifeline)
-    except (OSError, subprocess.SubprocessError):
+    except (MedgroundError, OSError, subprocess.SubprocessError):
         pass  # no folder of one's own, no socket, or a host that ended just now
     return None
 
 
 def _reached(threads: int, idle: float, preload: Sequence[str]) -> socket.socket:
-    """A connection to the host; it is started where there is none. OSError where there can be none."""
-    folder = Path(tempfile.gettempdir()) / f"medground-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    about = folder.lstat()
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o077:
-        raise PermissionError(f"{folder} is not a folder of this user alone")
-    place = folder / f"{_key(threads, preload)}.sock"
+    """A connection to the host; it is started where there is none. OSError or MedgroundError where it cannot be."""
+    place = private() / f"{_key(threads, preload)}.sock"
     if len(os.fsencode(place)) > _LONGEST:
         raise OSError(f"{place} is too long a name for a socket")
     with FileLock(place.with_suffix(".lock")):  # one starts it, the others wait

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..errors import MedgroundError
+from ..folders import private
 
 PATIENCE = 900.0  # seconds that a validation waits for its turn
 _MOST = 4
@@ -41,7 +41,7 @@ def slot(each: int, patience: float = PATIENCE, folder: Path | None = None) -> I
 
     A process that dies leaves its place. Raises MedgroundError where none is free within ``patience`` seconds.
     """
-    folder = folder or _folder()
+    folder = folder or private()
     locks = [FileLock(folder / f"{number}.lock") for number in range(at_once(each))]
     until = time.monotonic() + patience
     while True:
@@ -58,17 +58,3 @@ def slot(each: int, patience: float = PATIENCE, folder: Path | None = None) -> I
         if time.monotonic() > until:
             raise MedgroundError(f"{len(locks)} other entries are being validated on this machine; try again later")
         time.sleep(random.uniform(0.05, 0.2))
-
-
-def _folder() -> Path:
-    """A folder of this user's, which no other user can write to."""
-    who = os.getuid() if hasattr(os, "getuid") else "user"
-    folder = Path(tempfile.gettempdir()) / f"medground-{who}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        status = folder.lstat()
-    except OSError as error:
-        raise MedgroundError(f"{folder} cannot be made ({error.strerror}); set TMPDIR to a folder of yours") from None
-    if folder.is_symlink() or (hasattr(os, "getuid") and status.st_uid != who):
-        raise MedgroundError(f"{folder} belongs to somebody else; set TMPDIR to a folder of yours")
-    return folder
