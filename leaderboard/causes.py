@@ -70,7 +70,7 @@ def maps(pair: pd.Series, cases: pd.DataFrame) -> None:
     kinds = tables.kinds()
     for name in chosen:
         told = follows.loc[by_name[name]] if by_name[name] in follows.index else pd.Series(0.0, both)
-        with st.container(key=f"pictures_{order.index(name)}"):
+        with st.container(key=f"pictures_of_{order.index(name)}"):
             words, *columns = st.columns([1, 1.2, 1.2])
         with words:
             st.markdown(f"**{plain(name)}**")

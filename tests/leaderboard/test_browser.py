@@ -199,6 +199,18 @@ def test_nothing_overflows_a_phone(app, chromium, name):
     page.close()
 
 
+def test_on_a_phone_both_maps_of_a_method_stand_side_by_side(app, chromium):
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{app}/causes")
+    settled(page)
+    methods = page.locator('[class*="st-key-pictures_of"]').all()
+    assert methods
+    for method in methods:
+        first, second = (image.bounding_box() for image in method.locator("img").all())
+        assert first["y"] == second["y"] and first["x"] < second["x"] and second["x"] + second["width"] <= 390
+    page.close()
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", ["models", "?view=Heat+map", "benchmark"])
 def test_no_label_is_cut_off_at_the_edge_of_its_chart(app, chromium, name, width):
