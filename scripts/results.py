@@ -375,7 +375,7 @@ def board() -> str:
         + f"\n\n*`medground board --split test`. Ordered by {scoring.METRICS[first['order']].label.lower()}; rank with "
         "its 95 % interval; 95 % intervals of a bootstrap over patients; entries that share a letter cannot be told "
         "apart (paired bootstrap, Holm-corrected). Not ranked: floors, and entries whose interval reaches that of the "
-        "best one.*"
+        "best floor.*"
     )
 
 

@@ -40,7 +40,8 @@ def main() -> None:
     lines.sort(key=lambda line: -line[1])
     measure = f"IoU, with the {p.rank.level:.0%} interval of a bootstrap over patients"
     files.write(intervals(lines, "Mean IoU with the expert regions, test split", measure), out / "localisation.svg")
-    kept = files.read_json("data/cases/filter.json")["kept_of_right"]
+    filtered = Path("data/cases/filter.json")  # absent where released cases, which were filtered elsewhere, are ranked
+    kept = files.read_json(filtered)["kept_of_right"] if filtered.exists() else {}
     files.write_json(ranking.metrics(summed, test, kept), METRICS)
     show([row for row in rows if (row["track"], row["split"]) == ("all", "all")])
 

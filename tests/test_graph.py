@@ -7,6 +7,9 @@ import hollow
 import pytest
 import yaml
 
+from medground import files
+from medground.hub.models import note
+
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SCORED = {"score", "faithfulness", "sanity", "rank", "report", "export"}
@@ -59,6 +62,14 @@ def test_another_model_costs_its_own_answers_and_maps(repository):
     hollow.use(repository, "phantom", models=[*values["models"], "another"])
     ran = set(hollow.repro(repository))
     assert "answer@another" in ran and not {"answer@phantom-gemma3-a", "ingest@phantom_causes_region", "anatomy"} & ran
+
+
+def test_models_that_were_published_cost_the_export(repository):
+    pins = repository / "models/published.json"
+    assert not pins.exists()
+    note(pins.parent, {"phantom-gemma3-a": {"repository": "somebody/phantom-gemma3-a", "commit": "1" * 40}})
+    assert hollow.repro(repository) == ["checkpoints", "export"]
+    assert files.read_json(repository / "data/checkpoints/published.json") == files.read_json(pins)
 
 
 def test_a_models_tokenizer_costs_its_own_answers(repository):
