@@ -132,6 +132,9 @@ def main(arguments: list[str] | None = None) -> None:
             for name, some in of_model.items():
                 outcomes.setdefault(name, []).extend(some)
     print(table(outcomes, p.seed))
+    for name, rows in outcomes.items():
+        if whole := pairs(rows):
+            print(f"Pairs followed under both models, {name}: {_mean(whole, lambda one: one.follows, p.seed)}")
     if given.chart:
         given.chart.write_text(chart(outcomes))
 
@@ -244,6 +247,15 @@ def table(outcomes: dict[str, list[Outcome]], seed: int) -> str:
         cells += [_mean(rows, lambda one: one.idle, seed), f"{np.mean([one.forwards for one in rows]):.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def pairs(rows: list[Outcome]) -> list[Outcome]:
+    """One for each pair of which both cases are there, which follows where both do: what the board counts."""
+    both: dict[str, list[Outcome]] = {}
+    for one in rows:
+        if one.case.row["pair"]:
+            both.setdefault(one.case.row["pair"], []).append(one)
+    return [replace(some[0], follows=min(one.follows for one in some)) for some in both.values() if len(some) == 2]
 
 
 def chart(outcomes: dict[str, list[Outcome]]) -> str:
