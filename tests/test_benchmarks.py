@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import anatomy, corrections, cost, demo, entry, flops, gpu, growth, peers, speed, true_sizes
+from benchmarks import anatomy, corrections, cost, demo, entry, flops, gpu, growth, medfocus, peers, speed, true_sizes
 from medground import films, params, records
 from medground.attribution import Item, entries, method
 from medground.attribution.candidates import CONCEPTS
@@ -195,6 +195,15 @@ def test_every_method_has_a_cost():
     for name, known in entries().items():
         assert bool(known.passes) == ("model" in known.needs), name
     assert not method("whole_film").attribute(None, [item])[0].forwards
+
+
+def test_a_pair_is_followed_where_both_cases_are_and_counts_where_both_are_there():
+    def outcome(pair, follows):
+        case = medfocus.Case({"pair": pair}, Item("c", np.zeros((1, 1), np.uint8), "q", "a"), None, [], None, None)
+        return medfocus.Outcome(case, "anatomy", 1.0, follows, 1.0, 0.0, 1)
+
+    told = [("a", 1.0), ("b", 1.0), (None, math.nan), ("b", 0.0), ("c", 1.0), ("a", 1.0)]
+    assert [one.follows for one in medfocus.pairs([outcome(*one) for one in told])] == [1.0, 0.0]
 
 
 @pytest.mark.slow

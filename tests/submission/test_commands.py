@@ -212,7 +212,6 @@ def test_score_says_what_the_board_says_to_the_last_digit(data, entry, card, map
     for model in "ab":
         files.write_json({"model_type": "none"}, tmp_path / "models" / model / "config.json")
     files.write_json({}, data / "sanity/sanity.json")
-    files.write_json({"kept_of_right": {}}, data / "cases/filter.json")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["stage"])
     for _ in range(2):  # without the entry, then with it
