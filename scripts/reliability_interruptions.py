@@ -17,7 +17,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -33,7 +34,8 @@ TRIES = 120  # times that the same command is given, one second apart: an orphan
 GRACE = 10  # seconds in which workers have to end after their parent did
 LOOK = 0.03  # seconds between two looks at the processes
 AIMS = 5  # times that a stage is made anew where the moment was missed: a stroke that meets nothing is none
-WORKER, STAGE = "multiprocessing.spawn", "\0-m\0stages."  # in their command lines
+HOST = "medground.engine.warm"  # in the command lines of the host of warm workers, and of these
+WORKER, STAGE = ("multiprocessing.spawn", HOST), ("\0-m\0stages.",)  # the same, of workers and stages
 
 
 def section(place: Workplace, options: argparse.Namespace) -> list[str]:
@@ -73,7 +75,7 @@ def _turns(place: Workplace, options: argparse.Namespace) -> list[tuple[str, str
     pairs = [
         (stage, way)
         for stage, way in itertools.product(STAGES, WAYS)
-        if (stage, way) != ("score", "kill -9 of a worker") and (place.found["full_disk"] or way != "the disk is full")
+        if (stage, WAYS[way][0]) != ("score", "worker") and (place.found["full_disk"] or way != "the disk is full")
     ]
     turns = list(itertools.islice(itertools.cycle(pairs), options.interruptions))
     random.Random(options.seed).shuffle(turns)
@@ -210,13 +212,26 @@ def _forget(place: Workplace, stage: str) -> None:
         shutil.rmtree(place.folder / kept, ignore_errors=True)
 
 
-def _processes(place: Workplace, of: str) -> list[int]:
-    """The processes at work in the copy whose command line holds ``of``."""
+def _processes(place: Workplace, of: Sequence[str]) -> list[int]:
+    """The processes at work in the copy whose command line holds one of ``of``."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if of in (folder / "cmdline").read_text() and (folder / "cwd").resolve() == place.folder:
+            said = (folder / "cmdline").read_text()
+            if any(word in said for word in of) and (folder / "cwd").resolve() == place.folder:
                 found.append(int(folder.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def _hosts(place: Workplace) -> list[int]:
+    """The hosts of warm workers that were started from the copy; they stay nowhere, so that their variables tell."""
+    found, told = [], f"PYTHONPATH={place.folder}"
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if HOST in (folder / "cmdline").read_text() and (folder / "cwd").resolve() != place.folder:
+                found += [int(folder.name)] * (told in (folder / "environ").read_text().split("\0"))
         except OSError:
             continue
     return sorted(found)
@@ -225,9 +240,9 @@ def _processes(place: Workplace, of: str) -> list[int]:
 Strike = Callable[[Workplace, subprocess.Popen, random.Random], bool]
 
 
-def _kill(of: str) -> Strike:
+def _kill(found: Callable[[Workplace], list[int]]) -> Strike:
     def kill(place: Workplace, process: subprocess.Popen, rng: random.Random) -> bool:
-        chosen = _processes(place, of)
+        chosen = found(place)
         if chosen:
             os.kill(rng.choice(chosen), signal.SIGKILL)
         return bool(chosen)
@@ -259,8 +274,9 @@ def _full_disk(place: Workplace, process: subprocess.Popen, rng: random.Random) 
 
 #: What happens, whose life the moment is drawn from, and how it is done.
 WAYS: dict[str, tuple[str, Strike]] = {
-    "kill -9 of a worker": ("worker", _kill(WORKER)),
-    "kill -9 of the stage": ("stage", _kill(STAGE)),
+    "kill -9 of a worker": ("worker", _kill(partial(_processes, of=WORKER))),
+    "kill -9 of the workers' host": ("worker", _kill(_hosts)),
+    "kill -9 of the stage": ("stage", _kill(partial(_processes, of=STAGE))),
     "kill -9 of dvc": ("dvc", _kill_dvc),
     "Ctrl-C": ("dvc", _interrupted),
     "the disk is full": ("dvc", _full_disk),

@@ -20,7 +20,7 @@ SMALL = {
     "sources": ["phantom_lesion"],
     "models": ["phantom-gemma3"],
     "methods": ["gradcam", "random", "center_box", "whole_film"],
-    "engine": {"name": "local", "workers": 2, "batch_size": 2, "idle": 0},
+    "engine": {"name": "local", "workers": 2, "batch_size": 2, "idle": 60},
 }
 
 
