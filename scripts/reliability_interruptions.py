@@ -35,6 +35,7 @@ GRACE = 10  # seconds in which workers have to end after their parent did
 LOOK = 0.03  # seconds between two looks at the processes
 AIMS = 5  # times that a stage is made anew where the moment was missed: a stroke that meets nothing is none
 HOST = "medground.engine.warm"  # in the command lines of the host of warm workers, and of these
+TORN = "dvc.lock' validation failed"  # dvc writes the lock in place, so that a full disk leaves it empty
 WORKER, STAGE = ("multiprocessing.spawn", HOST), ("\0-m\0stages.",)  # the same, of workers and stages
 
 
@@ -93,11 +94,12 @@ def _lines(found: list[dict]) -> list[str]:
             *(sum(one[key] for one in of) for key in ("hit", "lost", "wrong", "left")),
         ]
         lines.append(f"| {name} | {' | '.join(map(str, cells))} |")
-    same = sum(one["same"] for one in found)
+    same, restored = (sum(bool(one[key]) for one in found) for key in ("same", "restored"))
     return [
         *lines,
         "",
-        f"{same} of {len(found)} ended with the files and the dvc.lock of an undisturbed run, byte for byte.",
+        f"{same} of {len(found)} ended with the files and the dvc.lock of an undisturbed run, byte for byte; "
+        f"{restored} of them after `git checkout dvc.lock`.",
     ]
 
 
@@ -118,8 +120,8 @@ def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wante
 
     ``hit``: it met something to harm; ``lost``: files that are missing, other, or too many at the end; ``wrong``:
     commands that said that all was well while it was not, and ends that never came; ``left``: workers that outlived
-    their stage; ``tries``: how often the command was given again; ``same``: files and lock are those of the
-    undisturbed run.
+    their stage; ``tries``: how often the command was given again; ``restored``: how often dvc.lock had to be taken from
+    git before; ``same``: files and lock are those of the undisturbed run.
     """
     kind, strike = WAYS[way]
     _forget(place, stage)
@@ -130,10 +132,14 @@ def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wante
     (place.folder / "ballast").unlink(missing_ok=True)
     wrong = int(process.returncode == 0 and _files(place, stage) != wanted["files"])
     left = 0 if way == "kill -9 of dvc" else _left(place)  # there the stage goes on, and its workers with it
+    restored = 0
     for tries in range(1, TRIES + 1):  # noqa: B007, it is told below
         again = _repro(place, stage)
         if again.wait() == 0:
             break
+        if TORN in _said(place):
+            place.run("git", "checkout", "dvc.lock")
+            restored += 1
         time.sleep(1)
     made = _made(place, stage)
     lost = len(dict(made["files"].items() ^ wanted["files"].items()))
@@ -142,6 +148,7 @@ def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wante
     if wrong or lost or left:
         place.log(_said(place))
     found = {"hit": int(hit), "lost": lost, "wrong": wrong, "left": left, "tries": tries, "same": int(same)}
+    found["restored"] = restored
     return found | {"batches": batches, "of": wanted["batches"]}
 
 
