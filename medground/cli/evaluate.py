@@ -63,9 +63,9 @@ def questions(
     table: Annotated[Path, typer.Argument(help="Your own films: CSV, TSV, Parquet or COCO JSON")],
     out: Annotated[Path, typer.Option(help="The folder to write; --data of `medground evaluate`")] = Path("questions"),
     images: Annotated[Path | None, typer.Option(help="The folder of the images; by default the table's")] = None,
-    relative: Annotated[
-        bool, typer.Option("--relative", help="Boxes are in shares of the film's size, not in pixels")
-    ] = False,
+    coordinates: Annotated[
+        Literal["pixels", "relative"], typer.Option(help="What boxes are in; relative: shares of the film's size")
+    ] = "pixels",
     editor: Annotated[
         str,
         typer.Option(
@@ -77,7 +77,6 @@ def questions(
     """Turn a table of your own films into questions: each film with the edits that show what an answer comes from."""
     from ..evaluation.own import prepare
 
-    coordinates: Literal["pixels", "relative"] = "relative" if relative else "pixels"
     rows = prepare(table, out, images=images, coordinates=coordinates, editor=editor, steps=steps)
     print(
         f"{out}: {len(rows)} questions with their edits; `medground evaluate MODEL --data {out} --split all` asks them"

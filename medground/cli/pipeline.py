@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -59,7 +59,9 @@ def sources() -> None:
 def check_table(
     table: Annotated[Path, typer.Argument(help="Your own films: CSV, TSV, Parquet or COCO JSON")],
     images: Annotated[Path | None, typer.Option(help="The folder of the images; by default the table's")] = None,
-    coordinates: Annotated[str, typer.Option(help="pixels | relative")] = "pixels",
+    coordinates: Annotated[
+        Literal["pixels", "relative"], typer.Option(help="What boxes are in; relative: shares of the film's size")
+    ] = "pixels",
 ) -> None:
     """Read a table of your own films, and list everything that is wrong with it, with row, value and remedy."""
     from ..sources.table import read
