@@ -38,9 +38,10 @@ def run(
             yield job, attempt(fn, job.items)
         return
     devices = gpus()
-    count = min(workers or len(devices) or _cores(), len(jobs))
-    threads = max(1, _cores() // max(1, count))
+    most = workers or len(devices) or _cores()
+    threads = max(1, _cores() // most)  # however few jobs are left: with more threads, sums round otherwise
     idle = 0 if devices else idle
+    count = min(most, len(jobs))
     team = [_Worker(fn, devices[number % len(devices)] if devices else "", threads, idle) for number in range(count)]
     try:
         while jobs or any(worker.job for worker in team):

@@ -26,7 +26,7 @@ import work
 
 warm.fork.__defaults__ = (("wave", "nosuchmodule"),)  # what the host imports
 if __name__ == "__main__":
-    jobs = deque(Job(0, n, n + 1, [n]) for n in range(4))
+    jobs = deque(Job(0, n, n + 1, [n]) for n in range(int(sys.argv[2])))
     for job, rows in run(work.fn, jobs, 2, float(sys.argv[1])):
         print(rows if isinstance(rows, list) else rows.text, flush=True)
 """
@@ -39,6 +39,9 @@ def fn(items):
     return [row]
 VERSION = 1
 """
+
+
+JOBS = 4
 
 
 @pytest.fixture
@@ -64,19 +67,19 @@ def hosts(folder: Path) -> list[int]:
     return found
 
 
-def start(folder: Path, idle: float = 30, **environ: str) -> subprocess.Popen:
+def start(folder: Path, idle: float = 30, jobs: int = JOBS, **environ: str) -> subprocess.Popen:
     told = {"TMPDIR": str(folder), "PYTHONPATH": str(REPOSITORY), **environ}
+    command = [sys.executable, "-W", "ignore", "stage.py", str(idle), str(jobs)]
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "stage.py", str(idle)], cwd=folder, env=os.environ | told, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        command, cwd=folder, env=os.environ | told, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
-def rows(folder: Path, idle: float = 30, **environ: str) -> list[dict]:
-    process = start(folder, idle, **environ)
+def rows(folder: Path, idle: float = 30, jobs: int = JOBS, **environ: str) -> list[dict]:
+    process = start(folder, idle, jobs, **environ)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert err.count("worker speaks") == 4  # what workers print is seen
+    assert err.count("worker speaks") == jobs  # what workers print is seen
     return [ast.literal_eval(line)[0] for line in out.splitlines()]
 
 
@@ -92,6 +95,12 @@ def test_two_stages_share_a_host_and_run_what_the_files_say_now(folder):
     assert {row["folder"] for row in first} == {str(folder)}
     assert {row["threads"] for row in first} == {str(max(1, len(os.sched_getaffinity(0)) // 2))}
     assert not {row["pid"] for row in first + second} & alive()  # a worker ends with its stage
+
+
+@pytest.mark.parametrize("idle", [0, 30])
+def test_a_job_that_is_left_alone_has_as_many_threads_as_among_others(folder, idle):
+    """With more of them, sums would round otherwise than in a run that nothing interrupted."""
+    assert {row["threads"] for row in rows(folder, idle, 1)} == {row["threads"] for row in rows(folder, idle)}
 
 
 def test_another_environment_gets_a_host_of_its_own_and_every_worker_sees_its_stages(folder):
