@@ -147,9 +147,8 @@ def _interrupt(place: Workplace, stage: str, way: str, rng: random.Random, wante
     wrong += int(again.returncode != 0) + int(again.returncode == 0 and not same)
     if wrong or lost or left:
         place.log(_said(place))
-    found = {"hit": int(hit), "lost": lost, "wrong": wrong, "left": left, "tries": tries, "same": int(same)}
-    found["restored"] = restored
-    return found | {"batches": batches, "of": wanted["batches"]}
+    found = {"hit": int(hit), "lost": lost, "wrong": wrong, "left": left, "tries": tries, "restored": restored}
+    return found | {"same": int(same), "batches": batches, "of": wanted["batches"]}
 
 
 def _wait(
@@ -221,24 +220,28 @@ def _forget(place: Workplace, stage: str) -> None:
 
 def _processes(place: Workplace, of: Sequence[str]) -> list[int]:
     """The processes at work in the copy whose command line holds one of ``of``."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            said = (folder / "cmdline").read_text()
-            if any(word in said for word in of) and (folder / "cwd").resolve() == place.folder:
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return sorted(found)
+    return _running(of, lambda process: (process / "cwd").resolve() == place.folder)
 
 
 def _hosts(place: Workplace) -> list[int]:
-    """The hosts of warm workers that were started from the copy; they stay nowhere, so that their variables tell."""
-    found, told = [], f"PYTHONPATH={place.folder}"
-    for folder in Path("/proc").glob("[0-9]*"):
+    """The hosts of warm workers that were started from the copy; they are at work nowhere, but their variables tell."""
+    told = f"PYTHONPATH={place.folder}"
+    return _running(
+        (HOST,),
+        lambda process: (
+            (process / "cwd").resolve() != place.folder and told in (process / "environ").read_text().split("\0")
+        ),
+    )
+
+
+def _running(of: Sequence[str], wanted: Callable[[Path], bool]) -> list[int]:
+    """The processes whose command line holds one of ``of``, and whose folder in /proc is ``wanted``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if HOST in (folder / "cmdline").read_text() and (folder / "cwd").resolve() != place.folder:
-                found += [int(folder.name)] * (told in (folder / "environ").read_text().split("\0"))
+            said = (process / "cmdline").read_text()
+            if any(word in said for word in of) and wanted(process):
+                found.append(int(process.name))
         except OSError:
             continue
     return sorted(found)
