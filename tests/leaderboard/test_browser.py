@@ -201,13 +201,19 @@ def test_nothing_overflows_a_phone(app, chromium, name):
 
 def test_on_a_phone_both_maps_of_a_method_stand_side_by_side(app, chromium):
     page = chromium.new_page(viewport={"width": 390, "height": 844})
+    page.set_default_timeout(WAIT)
     page.goto(f"{app}/causes")
     settled(page)
-    methods = page.locator('[class*="st-key-pictures_of"]').all()
-    assert methods
-    for method in methods:
-        first, second = (image.bounding_box() for image in method.locator("img").all())
-        assert first["y"] == second["y"] and first["x"] < second["x"] and second["x"] + second["width"] <= 390
+    page.wait_for_function(  # until the pictures are there, and the page has stopped moving
+        """() => {
+          const methods = [...document.querySelectorAll('[class*="st-key-pictures_of"]')];
+          return methods.length && methods.every((method) => {
+            const [first, second] = [...method.querySelectorAll('img')].map((image) => image.getBoundingClientRect());
+            const beside = second && first.width && first.top === second.top && first.right <= second.left;
+            return beside && second.right <= 390;
+          });
+        }"""
+    )
     page.close()
 
 
