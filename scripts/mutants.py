@@ -53,11 +53,18 @@ TESTS = {
     "medground/ranking/bootstrap.py": ["tests/ranking/test_bootstrap.py", "tests/ranking/test_board.py"],
     "medground/ranking/ties.py": ["tests/ranking/test_ties.py"],
     "medground/ranking/board.py": ["tests/ranking/test_board.py", "tests/ranking/test_follows.py"],
+    "medground/attribution/exchange.py": ["tests/attribution/test_medfocus.py"],
+    "medground/attribution/candidates.py": ["tests/attribution/test_medfocus.py"],
+    "medground/attribution/builtin/medfocus.py": [
+        "tests/attribution/test_medfocus.py",
+        "tests/attribution/test_costs.py",
+    ],
     "medground/hub/guard.py": ["tests/hub/test_guard.py", "tests/hub/test_restricted_entries.py"],
 }
 PATIENCE = 60.0  # seconds that a mutant may take at least, before it counts as noticed: it hangs
 LIBRARIES = ("hypothesis", "numpy", "pandas", "PIL.Image", "pyarrow.parquet", "pyarrow.compute", "pydantic", "pytest",
-             "scipy.ndimage", "scipy.stats", "nibabel", "filelock", "yaml", "typer", "rich")  # fmt: skip
+             "scipy.ndimage", "scipy.stats", "nibabel", "filelock", "yaml", "typer", "rich", "torch",
+             "transformers")  # fmt: skip
 
 SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,

@@ -15,7 +15,7 @@ from medground.attribution.builtin.medfocus import explain, medfocus
 from medground.attribution.candidates import PAIRS, regions
 from medground.attribution.exchange import Film, components, log_odds, native_boxes
 from medground.errors import MedgroundError
-from medground.geometry import Letterbox, fill
+from medground.geometry import Letterbox, box_of, fill
 from medground.lvlm.base import Text
 from medground.scoring import box_metrics
 
@@ -279,6 +279,28 @@ def test_forwards_are_counted(item):
     assert sum(one.forwards for one in found) == lvlm.forwards
 
 
+def test_forwards_of_what_proposes_parts_are_counted(item, monkeypatch):
+    class Costly:
+        needs, passes = frozenset({"model"}), {"forward": 3}
+
+        def attribute(self, lvlm, items):
+            return [Attribution(item.case_id, np.zeros((2, 2)), (0.0, 0.0, 100.0, 100.0), forwards=3) for item in items]
+
+    monkeypatch.setattr(module, "method", lambda name: Costly())
+    counted = []
+    for sources in ((), ("costly",), ("costly", "costly")):
+        (found,) = medfocus(Logical(RULES["both"]), [item], sources=sources)
+        counted.append(found.forwards)
+    assert np.diff(counted).tolist() == [3, 3]
+
+    def most(sources=(), plain_grid=False):
+        return module._passes({"sources": sources, "plain_grid": plain_grid})["forward"]
+
+    cells = candidates.cells(_film(item.film, item.normal))
+    assert most(plain_grid=True) - most() == 2 * len(cells) == 50  # both questions of each
+    assert most(("costly", "costly")) - most() == 2 * (2 * len(candidates.LEVELS) + 3)
+
+
 def test_where_nothing_carries_the_answer_effects_are_shown(item):
     found = medfocus(Logical(RULES["global"]), [item])[0]
     assert (found.boxes, found.note["verdict"]) == ([], "not local")
@@ -318,6 +340,19 @@ def test_boxes_follow_a_line_and_leave_a_filled_shape_whole():
     assert native_boxes(diagonal, frame, 0.1)[0][3] == 80
     rows, columns = np.mgrid[:40, :40] - 19.5
     assert native_boxes(np.hypot(rows, columns) < 15, frame, 0.1) == [(10, 10, 70, 70)]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_boxes_of_a_line_share_it_out(turned):
+    """Of a line that touches no border, steep or flat, each pixel is in one box, and no box has more than its own."""
+    line = np.zeros((60, 60), bool)
+    for row in range(9, 50):
+        line[row, 20 + row // 3 : 22 + row // 3] = True
+    line = line.T if turned else line
+    boxes = native_boxes(line, Letterbox.stretch(60, 60, 60, 60), 0.1)
+    masks = [fill([box], 60, 60) for box in boxes]
+    assert len(boxes) == 4 and (sum(mask.astype(int) for mask in masks)[line] == 1).all()
+    assert boxes == [box_of(mask & line) for mask in masks]
 
 
 def test_the_thing_itself_is_named_and_not_as_much_of_it_as_suffices(item, monkeypatch):
