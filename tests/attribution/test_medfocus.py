@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from medground.attribution import Attribution, Item, candidates
+from medground.attribution import Attribution, Item, candidates, exchange
 from medground.attribution.builtin import medfocus as module
 from medground.attribution.builtin.medfocus import explain, medfocus
 from medground.attribution.candidates import PAIRS, regions
@@ -321,6 +321,17 @@ def test_a_missing_normal_film_is_named(item):
 def test_log_odds_in_closed_form():
     assert log_odds(np.log([0.5, 0.9, 0.1])) == pytest.approx([0, math.log(9), -math.log(9)])
     assert np.isfinite(log_odds(np.array([0.0]))).all()
+
+
+def test_evidence_is_the_ratio_of_the_odds_alone_and_without_for_the_size(item):
+    tests = explain(Logical(RULES["finding"]), [item], sources=())[0].tests
+    asked = [some for some in tests.tested if some.alone is not None]
+    assert asked
+    for some in asked:
+        alone, without = np.exp(tests.original - some.alone), np.exp(tests.original - some.without)
+        ratio = np.prod(alone / (1 - alone) / (without / (1 - without)))
+        assert some.odds == pytest.approx(np.log(ratio), rel=1e-6)
+        assert some.evidence == pytest.approx(np.log(ratio) / some.share**exchange.SIZE, rel=1e-6)
 
 
 def test_components_leave_out_crumbs():
