@@ -313,6 +313,15 @@ def test_parts_that_are_not_necessary_are_not_asked_the_second_question(item):
     assert asked == {"left lung", "both lungs"}
 
 
+def test_a_film_that_is_not_square_is_film_to_its_edges(item):
+    wide = [np.hstack([film, film[:, :60]]) for film in (item.film, item.normal)]
+    found = explain(
+        Logical(RULES["global"]), [replace(item, film=wide[0], normal=wide[1])], sources=(), plain_grid=True
+    )
+    cells = [some.part.mask for some in found[0].tests.tested if some.part.source == "cell"]
+    assert np.logical_or.reduce(cells).shape == (100, 160) and np.logical_or.reduce(cells).all()
+
+
 def test_a_missing_normal_film_is_named(item):
     with pytest.raises(MedgroundError, match="m/direct/s/0 has no normal film"):
         medfocus(Logical(RULES["finding"]), [replace(item, normal=None)])

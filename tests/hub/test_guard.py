@@ -145,6 +145,9 @@ def test_links_are_refused(hub, tmp_path):
         ({"regions": [[0, 0, 1, 1]]}, "regions of imagenome is not declared"),
         ({"dataset": "hospital"}, "dataset 'hospital' declares nothing"),
         ({"answer": "film.jpg"}, "hides a file path of imagenome"),
+        ({"index": "7"}, "index of imagenome is not of its type"),
+        ({"index": True}, "index of imagenome is not of its type"),
+        ({"answer": 7}, "answer of imagenome is not of its type"),
     ],
 )
 def test_paper_records_of_restricted_sources(hub, change, message):
@@ -153,6 +156,11 @@ def test_paper_records_of_restricted_sources(hub, change, message):
     (hub / "direct.json").write_text(json.dumps(answers))
     with pytest.raises(LicenceError, match=message):
         guard.check(hub)
+
+
+def test_the_beginning_of_an_image_is_found_anywhere_in_a_text():
+    assert guard.encoded("iVBORw0KGgo") and guard.encoded("The film: iVBORw0KGgo, and more.")
+    assert not guard.encoded("The film, and more.")
 
 
 def test_a_picture_in_the_card_is_refused(hub):
@@ -280,6 +288,7 @@ def test_encoded_bytes_in_texts_are_refused(hub, text):
     [
         ("direct.json", b'{"a": 1}', "direct.json: is not a list of records"),
         ("direct.json", b"[1, 2]", "direct.json: is not a list of records"),
+        ("direct.json", b'[{"dataset": "vindr_cxr"}, 2]', "direct.json: is not a list of records"),
         ("direct.json", b"{", "direct.json: cannot be read"),
         ("direct.json", b"[" * 100_000, "direct.json: cannot be read"),
         ("README.md", "caf\xe9".encode("latin-1"), "README.md: cannot be read .UnicodeDecodeError"),
