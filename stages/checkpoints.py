@@ -1,7 +1,7 @@
 """Which model each of params.yaml's names stands for, and where models were published: data/checkpoints/.
 
 One small file a model: the digest of each of its files, or its commit on the Hub. A stage depends on those of the
-models that it loads. `PUBLISHED` repeats what was noted when models were sent to the Hub, for who links to them.
+models that it loads. `PINS` repeats what was noted when models were sent to the Hub, for who links to them.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medground import engine, files, params
-from medground.hub.models import pinned
+from medground.hub.models import PINS, pinned
 from medground.lvlm.checkpoints import contents
 
 if TYPE_CHECKING:
     from medground.params import Params
 
 OUT = Path("data/checkpoints")
-PUBLISHED = "published.json"
 
 
 @engine.stage
 def main() -> None:
     made = {name: {part: contents(part) for part in parts} for name, parts in models(params.load()).items()}
-    made[PUBLISHED] = pinned()
+    made[PINS] = pinned()
     for stale in set(OUT.rglob("*.json")) - {OUT / name for name in made}:
         stale.unlink()
     for name, found in made.items():
